@@ -1,0 +1,90 @@
+//! One error type for the crate: what went wrong, and what the caller can do about it.
+
+use std::fmt;
+
+/// Any error that user work may end with.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// What kind of failure it was; decides what a caller can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A setting, key or owner that can't work. Change the input; nothing was sent.
+    InvalidInput,
+    /// The table does not exist. Create it.
+    TableMissing,
+    /// The table's keys differ from the client's settings, or the table cannot exclude (a global table of the MREC kind).
+    TableUnfit,
+    /// Credentials are missing, expired or may not do this. Fix them; retrying alone does not help.
+    AccessDenied,
+    /// DynamoDB limits the rate. Retry later.
+    Throttled,
+    /// No answer in time, no connection, or a server error. Retry later.
+    Unavailable,
+    /// The record under this key is not a lock record, or is damaged. It is never taken over; repair it.
+    MalformedRecord,
+    /// The record was written by a newer version of this crate. It is never taken over; upgrade.
+    NewerFormat,
+    /// The time to wait for the lock is over and somebody else holds it.
+    WaitOver,
+    /// The lock or leadership is not held (any more).
+    NotHeld,
+    /// The elector already runs, or a leadership handed out earlier still exists.
+    Busy,
+    /// The client was shut down.
+    Closed,
+    /// The keeper thread could not be started or has failed.
+    KeeperFailed,
+}
+
+impl ErrorKind {
+    /// Whether trying again later, with nothing changed, can succeed.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::Throttled | Self::Unavailable | Self::WaitOver | Self::Busy)
+    }
+}
+
+/// An error of this crate: its [kind](Error::kind), a message that says what to do, and the cause.
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    source: Option<BoxError>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What kind of failure it was.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.kind, self.message)?;
+        if let Some(source) = &self.source {
+            write!(f, " ({source})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
