@@ -336,7 +336,9 @@ pub enum TimingError {
         operation_timeout: Duration,
     },
     /// `V >= H + 2 A` does not hold: one lost heartbeat would end a healthy leadership.
-    #[error("validity {validity:?} is shorter than heartbeat + 2 × operation timeout = {needed:?}: shorten either, or lengthen the lease")]
+    #[error(
+        "validity {validity:?} is shorter than heartbeat + 2 × operation timeout = {needed:?}: shorten either, or lengthen the lease"
+    )]
     #[non_exhaustive]
     ValidityTooShort {
         /// What was asked for.
@@ -345,7 +347,9 @@ pub enum TimingError {
         needed: Duration,
     },
     /// `V + g <= L (1 - rho) / (1 + rho)` does not hold: somebody else could act before this holder stops.
-    #[error("validity + guard = {ends:?} is more than the {allowed:?} that a lease of {lease:?} leaves with clocks off by {max_drift}: shorten the validity or lengthen the lease")]
+    #[error(
+        "validity + guard = {ends:?} is more than the {allowed:?} that a lease of {lease:?} leaves with clocks off by {max_drift}: shorten the validity or lengthen the lease"
+    )]
     #[non_exhaustive]
     ValidityTooLong {
         /// `V + g`.

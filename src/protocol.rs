@@ -1,2 +1,0 @@
-mod message;
-pub(crate) use message::*;

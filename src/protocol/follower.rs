@@ -1,0 +1,296 @@
+//! The follower's side: what is known of a record, and when it may be claimed.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::message::{Consistency, FirstSeen, Moment, ReceivedAt, Seen, SentAt, Sighting, Version, Writer};
+use super::mutant;
+
+/// How many versions before the latest are remembered, to recognise a read from the past.
+const MAX_OLDER: usize = 16;
+
+/// Everything one client knows of one record. Lives as long as the client, shared by all its
+/// acquisitions of that key (R12), so that a try that does not wait can take over a dead lock.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Observation {
+    latest: Option<Latest>,
+    older: VecDeque<Version>,
+    token_floor: u64,
+    /// Something contradicted what is known; the next read must not show the past.
+    doubtful: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Latest {
+    /// `not_before`: the end of the lease that was seen held before the record vanished (R6).
+    Absent {
+        not_before: Moment,
+    },
+    Malformed,
+    Record {
+        sighting: Sighting,
+        first_seen: FirstSeen,
+    },
+}
+
+/// What an observation made of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Noted {
+    /// Nothing new.
+    Same,
+    /// Somebody wrote, released, removed or damaged the record.
+    Changed,
+    /// An answer from the past, or one to be confirmed first. Nothing was changed by it.
+    Stale,
+    /// Confirmed: the record's token is lower than one already seen (R6).
+    TokenRegressed {
+        /// The highest token seen before.
+        floor: u64,
+        /// What the record says now.
+        found: u64,
+    },
+}
+
+/// What an absent record means to whoever wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absence {
+    /// Records are deleted on release: absent is free.
+    Free,
+    /// Records are never deleted: wait out the lease that was seen (R6).
+    WaitsOutLease,
+}
+
+/// Why a record is not taken over, however long it stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Obstacle {
+    Malformed,
+    NewerFormat,
+}
+
+/// Whether the record can be claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Never read.
+    Unknown,
+    /// Now, by a write on this version, or by creating the record.
+    Free {
+        base: Option<Version>,
+    },
+    /// Not before this moment.
+    HeldUntil(Moment),
+    Blocked(Obstacle),
+}
+
+impl Observation {
+    /// Takes in what an answer showed. The old record of a refused write, and what a write of our
+    /// own installed, are strongly consistent answers.
+    pub(crate) fn observe(&mut self, seen: Seen, sent: SentAt, received: ReceivedAt, by: Consistency) -> Noted {
+        let received = if mutant::on(mutant::Mutant::FirstSeenFromSend) { ReceivedAt(sent.0) } else { received };
+        // A strong answer is as old as its request: one sent before the latest was seen proves nothing about now.
+        let settles = by == Consistency::Strong && self.latest_seen_at().is_none_or(|at| sent.0 >= at);
+        match seen {
+            Seen::Absent => self.observe_absent(settles),
+            Seen::Malformed => self.replace(Latest::Malformed),
+            Seen::Record(sighting) => self.observe_record(sighting, received, settles),
+        }
+    }
+
+    fn latest_seen_at(&self) -> Option<Moment> {
+        match &self.latest {
+            Some(Latest::Record { first_seen, .. }) => Some(first_seen.moment()),
+            Some(Latest::Absent { .. } | Latest::Malformed) | None => None,
+        }
+    }
+
+    fn observe_absent(&mut self, settles: bool) -> Noted {
+        match &self.latest {
+            // The record may be younger than what an eventually consistent read shows.
+            Some(Latest::Record { .. }) if !settles => self.doubt(),
+            Some(Latest::Record { sighting, first_seen }) if !sighting.released => {
+                let not_before = first_seen.moment().after(waiting_time(sighting));
+                self.replace(Latest::Absent { not_before })
+            }
+            Some(Latest::Absent { .. }) => Noted::Same,
+            Some(Latest::Record { .. } | Latest::Malformed) | None => {
+                self.replace(Latest::Absent { not_before: Moment::default() })
+            }
+        }
+    }
+
+    fn observe_record(&mut self, sighting: Sighting, received: ReceivedAt, settles: bool) -> Noted {
+        if let Some(Latest::Record { sighting: known, first_seen }) = &mut self.latest
+            && known.version == sighting.version
+        {
+            // Same version: R2's timer runs on. Foreign clients and operators release without a new version.
+            if *known == sighting {
+                self.doubtful = false;
+                return Noted::Same;
+            }
+            if known.released && !sighting.released && !settles {
+                return self.doubt();
+            }
+            let first_seen = *first_seen;
+            return self.replace(Latest::Record { sighting, first_seen });
+        }
+        let token = believed_token(&sighting);
+        let regressed = token.filter(|found| *found < self.token_floor);
+        // Versions never recur and tokens never fall: such an answer comes from the past, unless a
+        // strong one says that somebody restored the record. Then it is waited for anew, in full.
+        let from_the_past = regressed.is_some() || self.older.contains(&sighting.version);
+        if from_the_past && !settles {
+            return self.doubt();
+        }
+        let floor = self.token_floor;
+        self.token_floor = floor.max(token.unwrap_or(0));
+        let first_seen = match &self.latest {
+            Some(Latest::Record { first_seen, .. }) if mutant::on(mutant::Mutant::TimerNotReset) => *first_seen,
+            _ => FirstSeen::at_response(received),
+        };
+        let noted = self.replace(Latest::Record { sighting, first_seen });
+        regressed.map_or(noted, |found| Noted::TokenRegressed { floor, found })
+    }
+
+    fn doubt(&mut self) -> Noted {
+        self.doubtful = true;
+        Noted::Stale
+    }
+
+    fn replace(&mut self, latest: Latest) -> Noted {
+        self.doubtful = false;
+        let before = self.latest.replace(latest);
+        let now = self.latest.as_ref();
+        if let Some(Latest::Record { sighting, .. }) = &before
+            && !matches!(now, Some(Latest::Record { sighting: new, .. }) if new.version == sighting.version)
+        {
+            if self.older.len() == MAX_OLDER {
+                self.older.pop_front();
+            }
+            self.older.push_back(sighting.version.clone());
+        }
+        if before.as_ref() == now { Noted::Same } else { Noted::Changed }
+    }
+
+    /// Whether the record can be claimed at `now`.
+    pub(crate) fn verdict(&self, now: Moment, absence: Absence, own_lease: Duration) -> Verdict {
+        match &self.latest {
+            None => Verdict::Unknown,
+            Some(Latest::Malformed) => Verdict::Blocked(Obstacle::Malformed),
+            Some(Latest::Absent { not_before }) if absence == Absence::WaitsOutLease && now < *not_before => {
+                Verdict::HeldUntil(*not_before)
+            }
+            Some(Latest::Absent { .. }) => Verdict::Free { base: None },
+            // R14: what a newer format means by its attributes is not known here.
+            Some(Latest::Record { sighting, .. }) if sighting.writer == Writer::Newer => {
+                Verdict::Blocked(Obstacle::NewerFormat)
+            }
+            Some(Latest::Record { sighting, first_seen }) => {
+                let wait = if mutant::on(mutant::Mutant::OwnLease) { own_lease } else { waiting_time(sighting) };
+                let expires = first_seen.moment().after(wait);
+                if sighting.released || now >= expires {
+                    Verdict::Free { base: Some(sighting.version.clone()) }
+                } else {
+                    Verdict::HeldUntil(expires)
+                }
+            }
+        }
+    }
+
+    /// The token of the next acquisition: above everything seen here and observed anywhere (R6).
+    pub(crate) fn next_token(&self) -> u64 {
+        let raise = u64::from(!mutant::on(mutant::Mutant::TokenNotRaised));
+        self.token_floor.saturating_add(raise)
+    }
+
+    /// How long the latest version has been known at `now`.
+    pub(crate) fn age(&self, now: Moment) -> Option<Duration> {
+        self.latest_seen_at().map(|at| now.since(at))
+    }
+}
+
+/// R2: the record's own lease, never the local setting. R14: a quarter more where the holder keeps
+/// no margin of its own.
+fn waiting_time(sighting: &Sighting) -> Duration {
+    match sighting.writer {
+        Writer::Foreign if !mutant::on(mutant::Mutant::ForeignWithoutMargin) => {
+            sighting.lease.saturating_add(sighting.lease / 4)
+        }
+        Writer::Ours | Writer::Foreign | Writer::Newer => sighting.lease,
+    }
+}
+
+fn believed_token(sighting: &Sighting) -> Option<u64> {
+    match sighting.writer {
+        Writer::Ours => sighting.token,
+        Writer::Foreign | Writer::Newer => None,
+    }
+}
+
+/// What a candidate does next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Poll the record (R13: followers poll with reads, never with writes).
+    Read(Consistency),
+    /// Start a [`Holder`](super::holder::Holder) with these.
+    Claim { base: Option<Version>, token: u64 },
+    /// Nothing before this moment.
+    Wait(Moment),
+}
+
+/// One campaign for a key: when to read, when to claim.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    poll: Duration,
+    own_lease: Duration,
+    absence: Absence,
+    create_first: bool,
+    not_before: Moment,
+    failures: u32,
+}
+
+/// How much slower a candidate polls a record that it must not take over, or a table it can't use.
+const SLOWDOWN: u32 = 10;
+
+impl Candidate {
+    /// `create_first`: at first contact write before reading, for tables whose records are deleted on release.
+    pub(crate) fn new(poll: Duration, own_lease: Duration, absence: Absence, create_first: bool) -> Self {
+        Self { poll, own_lease, absence, create_first, not_before: Moment::default(), failures: 0 }
+    }
+
+    pub(crate) fn next(&self, known: &Observation, now: Moment) -> Next {
+        let paced = |next: Next| {
+            if now < self.not_before { Next::Wait(self.not_before) } else { next }
+        };
+        let read = || Next::Read(if known.doubtful { Consistency::Strong } else { Consistency::Eventual });
+        match known.verdict(now, self.absence, self.own_lease) {
+            Verdict::Unknown if self.create_first => paced(Next::Claim { base: None, token: known.next_token() }),
+            Verdict::Unknown | Verdict::Blocked(_) => paced(read()),
+            // After a failure even a free record waits for the pace: no storm when the store recovers.
+            Verdict::Free { base } if self.failures == 0 => Next::Claim { base, token: known.next_token() },
+            Verdict::Free { base } => paced(Next::Claim { base, token: known.next_token() }),
+            // The take-over is fired by its own timer, not at the next poll.
+            Verdict::HeldUntil(at) if now < self.not_before => Next::Wait(at.min(self.not_before)),
+            Verdict::HeldUntil(_) => read(),
+        }
+    }
+
+    /// A read was answered.
+    pub(crate) fn answered(&mut self, known: &Observation, now: Moment) {
+        self.failures = 0;
+        let blocked = matches!(known.verdict(now, self.absence, self.own_lease), Verdict::Blocked(_));
+        self.not_before = now.after(if blocked { self.poll.saturating_mul(SLOWDOWN) } else { self.poll });
+    }
+
+    /// A claim was refused. Evidence that changed nothing must not lead to the same claim at once.
+    pub(crate) fn refused(&mut self, noted: Noted, now: Moment) {
+        self.failures = u32::from(noted == Noted::Same || noted == Noted::Stale);
+        self.not_before = now.after(self.poll);
+    }
+
+    /// A request failed. Backs off to the poll period (ten of them where only a human can help).
+    pub(crate) fn failed(&mut self, transient: bool, now: Moment, spread: f64) {
+        self.failures = self.failures.saturating_add(1);
+        let cap = if transient { self.poll } else { self.poll.saturating_mul(SLOWDOWN) };
+        let pause = (self.poll / 8).saturating_mul(1 << self.failures.min(10)).min(cap);
+        self.not_before = now.after(pause.mul_f64(0.5 + 0.5 * spread.clamp(0.0, 1.0)));
+    }
+}

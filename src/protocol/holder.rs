@@ -1,0 +1,464 @@
+//! The holder's side: claim, renew until told otherwise, stop in time, release.
+//!
+//! The driver asks [`Holder::poll`] what to do, sends what [`Holder::begin`] makes, and hands every
+//! answer back. One request is in flight at most (R11). Nothing here waits or reads a clock.
+
+use std::time::Duration;
+
+use super::message::{HeldUntil, Moment, Reply, Seen, SentAt, Version, Write, WriteKind};
+use super::mutant;
+
+/// The most versions a condition names; past that one read settles which of them is current (R3).
+const MAX_NAMES: usize = 4;
+/// How many unacknowledged versions are remembered. More than a term's retries can make; only a claim
+/// that fails for hours gets here, and forgetting one can cost it a wait, never safety.
+const MAX_MEMORY: usize = 64;
+/// The first pause after a failed write. Doubles, up to a quarter of the heartbeat.
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+
+/// The part of the timing that a holder needs. Every write sets the whole of it (R1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) lease: Duration,
+    pub(crate) validity: Duration,
+    pub(crate) heartbeat: Duration,
+    /// From the send, how long work may drain after a forced end (R7).
+    pub(crate) hard_limit: Duration,
+}
+
+/// Why a term ended against the holder's will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Loss {
+    /// No heartbeat came through in time.
+    Deadline,
+    /// Somebody else's version is in the record.
+    TakenOver,
+    /// The record is absent, or no longer a lock record.
+    RecordGone,
+    /// Somebody marked the record released under a live holder.
+    ReleasedByAnother,
+}
+
+/// How the release went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Release {
+    /// The store confirmed it.
+    Released,
+    /// The record was no longer ours, or gone, before the release got there.
+    AlreadyGone,
+    /// The lease ran out before any release could be confirmed; one of them may have been applied.
+    Unknown,
+}
+
+/// Everything a holder can be. One enum is the state; only this file changes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The claim is not acknowledged yet.
+    Claiming,
+    /// The claim was refused: somebody else was faster. Final.
+    Refused,
+    /// The lease is held, by this clock, until the deadline.
+    Holding,
+    /// A voluntary end: the token has fired, renewals go on while work winds down (R7).
+    Draining,
+    /// A forced end: no renewals, work winds down until the hard limit (R7). Never revived (R8).
+    Lost(Loss),
+    /// Work has ended; the release is on its way.
+    Releasing,
+    /// Final.
+    Ended(Release),
+}
+
+/// What the driver does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Make a fresh version, read the clock, call [`Holder::begin`], send what it returns.
+    Send,
+    /// Read the record strongly consistent and hand it to [`Holder::on_read`].
+    Read,
+    /// Nothing to send before this moment; call again then, or when an answer arrives.
+    Wait(Moment),
+    /// Nothing will ever happen again without an input.
+    Idle,
+}
+
+/// Two ends of one lease, both counted from a send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Deadlines {
+    /// The holder believes in the lease until here.
+    held: HeldUntil,
+    /// Work that winds down after a forced end must be over by here.
+    hard: HeldUntil,
+}
+
+impl Deadlines {
+    fn from_send(sent: SentAt, terms: Terms) -> Self {
+        Self { held: HeldUntil::from_send(sent, terms.validity), hard: HeldUntil::from_send(sent, terms.hard_limit) }
+    }
+
+    fn min(self, other: Self) -> Self {
+        Self { held: self.held.min(other.held), hard: self.hard.min(other.hard) }
+    }
+}
+
+/// One logical write since the last acknowledged one. It may have been applied, or still be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Attempt {
+    version: Version,
+    sent: SentAt,
+    terms: Terms,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InFlight {
+    Nothing,
+    Write(WriteKind),
+    Read,
+}
+
+/// The state of one acquisition, from its claim to its release.
+#[derive(Debug, Clone)]
+pub(crate) struct Holder {
+    terms: Terms,
+    token: u64,
+    phase: Phase,
+    /// The version known to be current, or the one to be taken over; `None`: the record is to be created.
+    base: Option<Version>,
+    /// Writes after `base`, oldest first. Forgotten only when a *later* write is acknowledged: from
+    /// then on none of them can be applied any more, because none names the new version.
+    attempts: Vec<Attempt>,
+    deadlines: Option<Deadlines>,
+    /// When the last write that extends the lease was sent; the end of work and of release retries counts from it.
+    last_sent: Option<SentAt>,
+    in_flight: InFlight,
+    next_send: Moment,
+    /// The heartbeat schedule is absolute: send to send, whatever the replies take.
+    scheduled: Moment,
+    misses: u32,
+    unresolved: usize,
+    release_tried: bool,
+}
+
+impl Holder {
+    /// A claim of a record seen absent (`base` is `None`), released, or expired at version `base`.
+    pub(crate) fn claim(base: Option<Version>, token: u64, terms: Terms, now: Moment) -> Self {
+        Self {
+            terms,
+            token,
+            phase: Phase::Claiming,
+            base,
+            attempts: Vec::new(),
+            deadlines: None,
+            last_sent: None,
+            in_flight: InFlight::Nothing,
+            next_send: now,
+            scheduled: now,
+            misses: 0,
+            unresolved: 0,
+            release_tried: false,
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(crate) fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// Until when this clock may believe in the lease; `None` once it is over, for good (R8).
+    pub(crate) fn held_until(&self) -> Option<Moment> {
+        match self.phase {
+            Phase::Holding | Phase::Draining => self.deadlines.map(|until| until.held.moment()),
+            Phase::Claiming | Phase::Refused | Phase::Lost(_) | Phase::Releasing | Phase::Ended(_) => None,
+        }
+    }
+
+    /// The last moment at which work may still run after a forced end (R7).
+    pub(crate) fn hard_deadline(&self) -> Option<Moment> {
+        self.deadlines.map(|until| until.hard.moment())
+    }
+
+    /// Consecutive heartbeats that did not come through. The first one puts the lease at risk (R5).
+    pub(crate) fn misses(&self) -> u32 {
+        self.misses
+    }
+
+    /// Whether a claim that was given up may have been applied, so that a release is owed.
+    pub(crate) fn has_attempts(&self) -> bool {
+        !self.attempts.is_empty()
+    }
+
+    /// What to do now. Ends the term itself when the deadline has passed.
+    pub(crate) fn poll(&mut self, now: Moment) -> Step {
+        self.expire(now);
+        if self.in_flight != InFlight::Nothing {
+            return self.held_until().map_or(Step::Idle, Step::Wait);
+        }
+        match self.phase {
+            Phase::Claiming | Phase::Holding | Phase::Draining => {
+                if now < self.next_send {
+                    Step::Wait(self.held_until().map_or(self.next_send, |until| until.min(self.next_send)))
+                } else if self.unresolved + 2 > MAX_NAMES {
+                    Step::Read
+                } else {
+                    Step::Send
+                }
+            }
+            Phase::Releasing => self.poll_release(now),
+            Phase::Refused | Phase::Lost(_) | Phase::Ended(_) => Step::Idle,
+        }
+    }
+
+    /// A release is retried until it is confirmed or the lease is over; it is tried at least once,
+    /// at any time, since it names only our own versions (R7).
+    fn poll_release(&mut self, now: Moment) -> Step {
+        let over = self.last_sent.map_or(now, |sent| sent.0.after(self.terms.lease));
+        if self.release_tried && now >= over {
+            self.phase = Phase::Ended(Release::Unknown);
+            Step::Idle
+        } else if now < self.next_send {
+            Step::Wait(self.next_send)
+        } else {
+            Step::Send
+        }
+    }
+
+    /// R8: what is past its deadline is over, whatever the network says later.
+    fn expire(&mut self, now: Moment) {
+        let live = matches!(self.phase, Phase::Holding | Phase::Draining);
+        if live && self.deadlines.is_some_and(|until| now >= until.held.moment()) {
+            self.phase = Phase::Lost(Loss::Deadline);
+        }
+    }
+
+    /// Makes the write that [`Step::Send`] asked for. `version` must never have been used before.
+    pub(crate) fn begin(&mut self, sent: SentAt, version: Version) -> Write {
+        let kind = match self.phase {
+            Phase::Claiming => WriteKind::Claim { token: self.token },
+            Phase::Holding | Phase::Draining => WriteKind::Renew,
+            Phase::Releasing | Phase::Refused | Phase::Lost(_) | Phase::Ended(_) => WriteKind::Release,
+        };
+        self.in_flight = InFlight::Write(kind);
+        let names = self.names(&version);
+        if self.attempts.len() == MAX_MEMORY {
+            self.attempts.remove(0);
+        }
+        self.attempts.push(Attempt { version: version.clone(), sent, terms: self.terms });
+        self.unresolved += 1;
+        match kind {
+            WriteKind::Release => self.release_tried = true,
+            WriteKind::Claim { .. } | WriteKind::Renew => {
+                self.last_sent = Some(sent);
+                // R1: a write that shortens the lease may be applied although its reply is lost, so
+                // it lowers the deadline when it is sent. One of the same lease never does.
+                let until = Deadlines::from_send(sent, self.terms);
+                self.deadlines = self.deadlines.map(|held| held.min(until));
+            }
+        }
+        Write { kind, version, names, or_absent: self.base.is_none(), lease: self.terms.lease }
+    }
+
+    /// R3: the base, the latest writes that may have been applied, and the write itself, so that an
+    /// applied write whose reply was lost is recognised and a repeated one is harmless.
+    fn names(&self, version: &Version) -> Vec<Version> {
+        let mut names: Vec<Version> = self.base.iter().cloned().collect();
+        if !mutant::on(mutant::Mutant::StrictCondition) {
+            let room = MAX_NAMES - 1 - names.len();
+            let skip = self.attempts.len().saturating_sub(room);
+            names.extend(self.attempts[skip..].iter().map(|attempt| attempt.version.clone()));
+        }
+        names.push(version.clone());
+        names
+    }
+
+    /// The answer to the write in flight. `spread` in `0.0..1.0` scatters retries of many clients.
+    pub(crate) fn on_reply(&mut self, reply: &Reply, now: Moment, spread: f64) {
+        let InFlight::Write(kind) = std::mem::replace(&mut self.in_flight, InFlight::Nothing) else {
+            return;
+        };
+        self.expire(now);
+        match reply {
+            Reply::Applied => self.on_applied(kind, now),
+            Reply::Refused(seen) => self.on_evidence(seen, now, spread),
+            Reply::Unknown => self.on_miss(now, spread),
+        }
+    }
+
+    fn on_applied(&mut self, kind: WriteKind, now: Moment) {
+        let Some(last) = self.attempts.len().checked_sub(1) else {
+            return;
+        };
+        self.settle(last, now);
+        self.misses = 0;
+        if kind == WriteKind::Release {
+            self.phase = Phase::Ended(Release::Released);
+        }
+    }
+
+    /// The attempt at `index` is, or was, the record's current version.
+    fn settle(&mut self, index: usize, now: Moment) {
+        let tail = self.attempts.split_off(index);
+        let until = tail.iter().map(|attempt| {
+            let from = if mutant::on(mutant::Mutant::DeadlineFromReply) { SentAt(now) } else { attempt.sent };
+            Deadlines::from_send(from, attempt.terms)
+        });
+        // The smallest of it and all writes sent after it: any of those may be applied too (R1).
+        let until = until.reduce(Deadlines::min);
+        let mut tail = tail.into_iter();
+        self.base = tail.next().map(|attempt| attempt.version);
+        // Later ones may still be applied. Earlier ones can't be: they don't name this one.
+        self.attempts = tail.collect();
+        self.unresolved = 0;
+        let Some(until) = until else { return };
+        match self.phase {
+            Phase::Claiming | Phase::Holding | Phase::Draining => {
+                self.deadlines = Some(until);
+                self.schedule(now);
+                if self.phase == Phase::Claiming {
+                    // A claim so slow that its validity is over is not handed out (R1): nobody ever
+                    // held it, so it can be released at once.
+                    self.phase = if now < until.held.moment() { Phase::Holding } else { Phase::Releasing };
+                    self.next_send = if self.phase == Phase::Holding { self.next_send } else { now };
+                }
+                self.expire(now);
+            }
+            // R8: a late reply to a heartbeat tells which version to release, and revives nothing.
+            Phase::Lost(_) if mutant::on(mutant::Mutant::ReviveAfterDeadline) => {
+                self.deadlines = Some(until);
+                self.phase = Phase::Holding;
+            }
+            Phase::Lost(_) | Phase::Releasing | Phase::Refused | Phase::Ended(_) => {}
+        }
+    }
+
+    /// The next beat of the absolute schedule `t0 + k H` that lies in the future.
+    fn schedule(&mut self, now: Moment) {
+        if self.phase == Phase::Claiming {
+            self.scheduled = self.last_sent.map_or(now, |sent| sent.0);
+        }
+        let behind = now.since(self.scheduled).as_nanos() / self.terms.heartbeat.as_nanos().max(1);
+        let beats = u32::try_from(behind).unwrap_or(u32::MAX).saturating_add(1);
+        self.scheduled = self.scheduled.after(self.terms.heartbeat.saturating_mul(beats));
+        self.next_send = self.scheduled;
+    }
+
+    /// The record as it is: of a refused write, or of the read that settles too many unknowns.
+    fn on_evidence(&mut self, seen: &Seen, now: Moment, spread: f64) {
+        let found = match seen {
+            Seen::Absent if self.base.is_none() && self.phase == Phase::Claiming => {
+                return self.on_miss(now, spread);
+            }
+            Seen::Absent | Seen::Malformed => return self.on_foreign(Loss::RecordGone),
+            Seen::Record(found) => found,
+        };
+        let mine = self.attempts.iter().position(|attempt| attempt.version == found.version);
+        match mine {
+            // Our own release, whose reply was lost.
+            Some(_) if found.released && self.phase == Phase::Releasing => self.phase = Phase::Ended(Release::Released),
+            // Marked released under a live holder: that is how others force a step-down (R3).
+            Some(_) if found.released => self.on_foreign(Loss::ReleasedByAnother),
+            // R4: a failed condition is not proof of loss. This very acquisition wrote it: adopt it.
+            Some(index) if !mutant::on(mutant::Mutant::FailedConditionIsLoss) => {
+                self.settle(index, now);
+                self.next_send = now;
+            }
+            _ if self.base.as_ref() == Some(&found.version) => match self.phase {
+                Phase::Claiming => self.on_miss(now, spread),
+                _ if found.released => self.on_foreign(Loss::ReleasedByAnother),
+                // Current, and none of the attempts has been applied so far.
+                _ => {
+                    self.unresolved = 0;
+                    self.next_send = now;
+                }
+            },
+            _ => self.on_foreign(Loss::TakenOver),
+        }
+    }
+
+    fn on_foreign(&mut self, loss: Loss) {
+        self.phase = match self.phase {
+            Phase::Claiming => Phase::Refused,
+            Phase::Holding | Phase::Draining => Phase::Lost(loss),
+            Phase::Releasing => Phase::Ended(Release::AlreadyGone),
+            phase @ (Phase::Lost(_) | Phase::Refused | Phase::Ended(_)) => phase,
+        };
+    }
+
+    /// R5: unknown is not lost. Try again soon; the deadline stands where it was.
+    fn on_miss(&mut self, now: Moment, spread: f64) {
+        if mutant::on(mutant::Mutant::TimeoutIsSuccess) {
+            return self.settle(self.attempts.len().saturating_sub(1), now);
+        }
+        self.misses = self.misses.saturating_add(1);
+        let cap = self.terms.heartbeat / 4;
+        let pause = FIRST_BACKOFF.saturating_mul(1 << self.misses.min(10)).min(cap);
+        self.next_send = now.after(pause.mul_f64(0.5 + 0.5 * spread.clamp(0.0, 1.0)));
+    }
+
+    /// [`Step::Read`] is on its way.
+    pub(crate) fn begin_read(&mut self) {
+        self.in_flight = InFlight::Read;
+    }
+
+    /// What the read showed, `None` if it failed.
+    pub(crate) fn on_read(&mut self, seen: Option<&Seen>, now: Moment, spread: f64) {
+        self.in_flight = InFlight::Nothing;
+        self.expire(now);
+        // Past the read the condition may leave out all but the latest attempts: the memory of the
+        // others lasts, and a refusal that shows one of them is adopted (R4).
+        match seen {
+            Some(Seen::Absent) if self.phase == Phase::Claiming && self.base.is_none() => self.restart_claim(now),
+            Some(seen) if self.phase == Phase::Claiming && self.shows_base(seen) => self.restart_claim(now),
+            Some(seen) => self.on_evidence(seen, now, spread),
+            None => self.on_miss(now, spread),
+        }
+    }
+
+    fn shows_base(&self, seen: &Seen) -> bool {
+        matches!(seen, Seen::Record(found) if self.base.as_ref() == Some(&found.version))
+    }
+
+    fn restart_claim(&mut self, now: Moment) {
+        self.unresolved = 0;
+        self.next_send = now;
+    }
+
+    /// A heartbeat now instead of on schedule.
+    pub(crate) fn beat_now(&mut self, now: Moment) {
+        self.next_send = self.next_send.min(now);
+    }
+
+    /// A voluntary end begins: the token fires now, renewals go on until work has ended (R7).
+    pub(crate) fn resign(&mut self) {
+        if self.phase == Phase::Holding {
+            self.phase = Phase::Draining;
+        }
+    }
+
+    /// Work has ended, or was dropped: from here on the lease is over for us (R8), release it (I5).
+    /// A claim that is given up comes here too.
+    pub(crate) fn work_ended(&mut self, now: Moment) {
+        match self.phase {
+            Phase::Claiming if !self.has_attempts() => self.phase = Phase::Refused,
+            // Nothing of ours is left in the record.
+            Phase::Lost(Loss::TakenOver | Loss::RecordGone | Loss::ReleasedByAnother) => {
+                self.phase = Phase::Ended(Release::AlreadyGone);
+            }
+            Phase::Claiming | Phase::Holding | Phase::Draining | Phase::Lost(Loss::Deadline) => {
+                self.phase = Phase::Releasing;
+                self.next_send = now;
+                self.misses = 0;
+            }
+            Phase::Releasing | Phase::Refused | Phase::Ended(_) => {}
+        }
+    }
+
+    /// Work did not end within its bound and could not be dropped: no release, the lease runs out (R7).
+    pub(crate) fn abandon(&mut self) {
+        if !matches!(self.phase, Phase::Refused | Phase::Ended(_)) {
+            self.phase = Phase::Ended(Release::Unknown);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Rules broken on purpose, to show that the tests would notice. Only the simulator's package can
+//! switch one on; everywhere else [`on`] is the constant `false` and the branches vanish.
+
+/// One broken rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "mutants"), allow(dead_code, reason = "named in branches that are never taken"))]
+pub(crate) enum Mutant {
+    /// R1 broken: the deadline counts from the reply.
+    DeadlineFromReply,
+    /// R2 broken: the follower counts from the send of its read.
+    FirstSeenFromSend,
+    /// R2 broken: the follower's timer is not reset when the version changes.
+    TimerNotReset,
+    /// R2 broken: the follower waits for its own setting, not for the record's lease.
+    OwnLease,
+    /// R3 broken: a renewal names only the last acknowledged version.
+    StrictCondition,
+    /// R4 broken: a failed condition counts as a loss although the record is ours.
+    FailedConditionIsLoss,
+    /// R5 broken: no answer counts as success.
+    TimeoutIsSuccess,
+    /// R6 broken: the token is not raised above the record's.
+    TokenNotRaised,
+    /// R8 broken: a late reply revives what is past its deadline.
+    ReviveAfterDeadline,
+    /// R14 broken: a foreign record is waited for as if its holder kept a margin.
+    ForeignWithoutMargin,
+}
+
+#[cfg(not(feature = "mutants"))]
+pub(crate) const fn on(_: Mutant) -> bool {
+    false
+}
+
+#[cfg(feature = "mutants")]
+pub(crate) use switch::{on, run_with};
+
+#[cfg(feature = "mutants")]
+mod switch {
+    use std::cell::Cell;
+
+    use super::Mutant;
+
+    thread_local! {
+        static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn on(mutant: Mutant) -> bool {
+        ACTIVE.get() == Some(mutant)
+    }
+
+    /// Runs `work` on this thread with one rule broken.
+    pub(crate) fn run_with<T>(mutant: Option<Mutant>, work: impl FnOnce() -> T) -> T {
+        struct Restore;
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                ACTIVE.set(None);
+            }
+        }
+        ACTIVE.set(mutant);
+        let _restore = Restore;
+        work()
+    }
+}
