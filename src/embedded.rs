@@ -1,1 +1,1 @@
-//! embedded wip
+//! wip

@@ -42,6 +42,25 @@ impl ErrorKind {
     pub fn is_transient(self) -> bool {
         matches!(self, Self::Throttled | Self::Unavailable | Self::WaitOver | Self::Busy)
     }
+
+    /// The text used in metric labels and trace fields.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidInput => "invalid_input",
+            Self::TableMissing => "table_missing",
+            Self::TableUnfit => "table_unfit",
+            Self::AccessDenied => "access_denied",
+            Self::Throttled => "throttled",
+            Self::Unavailable => "unavailable",
+            Self::MalformedRecord => "malformed_record",
+            Self::NewerFormat => "newer_format",
+            Self::WaitOver => "wait_over",
+            Self::NotHeld => "not_held",
+            Self::Busy => "busy",
+            Self::Closed => "closed",
+            Self::KeeperFailed => "keeper_failed",
+        }
+    }
 }
 
 /// An error of this crate: its [kind](Error::kind), a message that says what to do, and the cause.

@@ -1,0 +1,74 @@
+//! What everybody concerned with a term shares, without keeping it alive.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+
+use super::board::Board;
+use crate::lock::{Control, EndReason, LeaseCell, Lock};
+
+/// One term, seen from the side.
+#[derive(Clone)]
+pub(crate) struct TermControl {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    cell: Arc<LeaseCell>,
+    /// Weak: when the last handle of the lock goes, the keeper must notice.
+    control: mpsc::WeakUnboundedSender<Control>,
+    board: Arc<Board>,
+    leadership_exists: AtomicBool,
+    /// Under `run` the lock outlives its leadership, until the work has ended and its reason is known.
+    kept: Mutex<Option<Lock>>,
+}
+
+impl TermControl {
+    pub(super) fn new(lock: &Lock, board: Arc<Board>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                cell: Arc::clone(lock.cell()),
+                control: lock.weak_control(),
+                board,
+                leadership_exists: AtomicBool::new(true),
+                kept: Mutex::new(None),
+            }),
+        }
+    }
+
+    pub(crate) fn cell(&self) -> &Arc<LeaseCell> {
+        &self.shared.cell
+    }
+
+    pub(super) fn resign(&self, reason: EndReason) {
+        if let Some(control) = self.shared.control.upgrade() {
+            // The task has ended if nobody listens: nothing is left to release.
+            let _ = control.send(Control::Resign(reason));
+        }
+        drop(self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    pub(crate) fn keep(&self, lock: Lock) {
+        *self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
+    }
+
+    pub(crate) fn leadership_dropped(&self) {
+        self.shared.leadership_exists.store(false, Ordering::Release);
+    }
+
+    pub(super) fn leadership_exists(&self) -> bool {
+        self.shared.leadership_exists.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn proclaim(&self, lock: &Lock, data: Vec<u8>) {
+        self.shared.board.advertise(Some(data.clone()));
+        lock.set_data(Some(data));
+    }
+}
+
+impl std::fmt::Debug for TermControl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TermControl").field("token", &self.cell().token()).finish_non_exhaustive()
+    }
+}

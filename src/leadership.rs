@@ -1,0 +1,231 @@
+//! The right to act, while it lasts.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::elector::TermControl;
+use crate::error::{Error, ErrorKind};
+use crate::lock::{EndReason, Lock, Pin, ReleaseOutcome};
+
+/// One unbroken leadership of this process. Unique: whoever has it leads.
+///
+/// # Guarantee
+///
+/// While [`is_valid`](Self::is_valid) says `true`, no other process's leadership of the same election
+/// is valid, under the assumptions in the crate's documentation: clocks run within
+/// [`Timing::max_drift`](crate::Timing::max_drift) of each other and don't stop, and only this protocol
+/// writes the record. It does not cover a pause between a check and its effect, an effect in flight,
+/// or a hypervisor pause: effects that carry the [fencing token](Self::fencing_token), checked by the
+/// resource, are safe even then.
+///
+/// # Note: drop behaviour
+///
+/// Dropping it cancels the token and asks for the release in the background: never blocks, never panics,
+/// also outside a runtime. [`resign`](Self::resign) does the same and tells the outcome.
+#[must_use = "dropping a leadership ends it"]
+#[derive(Debug)]
+pub struct Leadership {
+    lock: Option<Lock>,
+    control: TermControl,
+    /// Under `run` the end of the work ends the term, so that its reason is the work's.
+    scoped: bool,
+    /// Whoever still has the leadership may be making its last writes: the release waits, within its bound.
+    _pin: Pin,
+}
+
+impl Leadership {
+    pub(crate) fn new(lock: Lock, control: TermControl, scoped: bool) -> Self {
+        let pin = Pin::new(control.cell());
+        Self { lock: Some(lock), control, scoped, _pin: pin }
+    }
+
+    /// The number of this term: larger than that of every term before it. Send it with every effect.
+    pub fn fencing_token(&self) -> u64 {
+        self.control.cell().token()
+    }
+
+    /// Whether this process may act: one clock read, no lock, no I/O, and no timer has to have fired.
+    pub fn is_valid(&self) -> bool {
+        self.control.cell().is_valid()
+    }
+
+    /// How long it stays valid if no further heartbeat comes through.
+    pub fn remaining(&self) -> Duration {
+        self.control.cell().remaining()
+    }
+
+    /// Checks that it stays valid for at least `duration`, whatever happens to the network.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotHeld`] if it does not, or if it is ending.
+    pub fn ensure(&self, duration: Duration) -> Result<(), Error> {
+        ensure(&self.control, duration)
+    }
+
+    /// Fires when work must stop: the deadline has come, leadership was lost, or it is being given up.
+    pub fn cancelled(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.control.cell().cancelled().clone().cancelled_owned()
+    }
+
+    /// The token behind [`cancelled`](Self::cancelled), as a child: cancelling it ends nothing but your sub-task.
+    pub fn child_token(&self) -> CancellationToken {
+        self.control.cell().cancelled().child_token()
+    }
+
+    /// Whether the last heartbeat did not come through.
+    pub fn is_at_risk(&self) -> bool {
+        self.control.cell().is_at_risk()
+    }
+
+    /// Waits until a heartbeat is missed, or the end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Waits only.
+    pub async fn at_risk(&self) {
+        self.control.cell().at_risk().await;
+    }
+
+    /// Runs `work` until it ends or leadership does, whichever is first. Work is dropped when the token fires.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotHeld`] when leadership ended first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops `work`.
+    pub async fn guard<F: Future>(&self, work: F) -> Result<F::Output, Error> {
+        guard(&self.control, work).await
+    }
+
+    /// How long this process has led.
+    pub fn held_for(&self) -> Duration {
+        self.control.cell().held_for()
+    }
+
+    /// Why it ended, once it has.
+    pub fn end_reason(&self) -> Option<EndReason> {
+        self.control.cell().reason()
+    }
+
+    /// A view for a sub-task. The release waits, within its bound, until the last view is gone.
+    pub fn view(&self) -> LeadershipView {
+        LeadershipView { control: self.control.clone(), _pin: Pin::new(self.control.cell()) }
+    }
+
+    /// Changes what followers read as the leader's data, with a heartbeat that is sent now.
+    pub fn proclaim(&self, data: impl Into<Vec<u8>>) {
+        if let Some(lock) = &self.lock {
+            self.control.proclaim(lock, data.into());
+        }
+    }
+
+    /// Gives leadership up: the token fires, views drain, the record is released. Waits for the outcome.
+    ///
+    /// # Cancel safety
+    ///
+    /// The release goes on without its future.
+    pub async fn resign(mut self) -> ReleaseOutcome {
+        let cell = std::sync::Arc::clone(self.control.cell());
+        let lock = self.lock.take();
+        if let Some(lock) = &lock {
+            lock.resign(EndReason::Resigned);
+            self.control.leadership_dropped();
+        }
+        // Lets go of the pin: from here on only views hold the release back.
+        drop(self);
+        cell.outcome().await
+    }
+}
+
+impl Drop for Leadership {
+    fn drop(&mut self) {
+        let Some(lock) = self.lock.take() else { return };
+        // The token fires at once, whatever the keeper is doing.
+        self.control.cell().cancelled().cancel();
+        if self.scoped {
+            self.control.keep(lock);
+        } else {
+            lock.resign(EndReason::Resigned);
+        }
+        self.control.leadership_dropped();
+    }
+}
+
+/// A read-only view of a [`Leadership`] for sub-tasks. Clone it freely; while one exists the release waits.
+#[derive(Debug, Clone)]
+pub struct LeadershipView {
+    control: TermControl,
+    _pin: Pin,
+}
+
+impl LeadershipView {
+    /// See [`Leadership::fencing_token`].
+    pub fn fencing_token(&self) -> u64 {
+        self.control.cell().token()
+    }
+
+    /// See [`Leadership::is_valid`].
+    pub fn is_valid(&self) -> bool {
+        self.control.cell().is_valid()
+    }
+
+    /// See [`Leadership::remaining`].
+    pub fn remaining(&self) -> Duration {
+        self.control.cell().remaining()
+    }
+
+    /// See [`Leadership::ensure`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotHeld`] if it does not last that long.
+    pub fn ensure(&self, duration: Duration) -> Result<(), Error> {
+        ensure(&self.control, duration)
+    }
+
+    /// See [`Leadership::cancelled`].
+    pub fn cancelled(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.control.cell().cancelled().clone().cancelled_owned()
+    }
+
+    /// See [`Leadership::guard`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotHeld`] when leadership ended first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops `work`.
+    pub async fn guard<F: Future>(&self, work: F) -> Result<F::Output, Error> {
+        guard(&self.control, work).await
+    }
+}
+
+fn ended(control: &TermControl) -> Error {
+    let reason = control.cell().reason().map_or("its time is over", EndReason::as_str);
+    Error::new(ErrorKind::NotHeld, format!("leadership has ended or is ending ({reason}): stop acting on it"))
+}
+
+fn ensure(control: &TermControl, duration: Duration) -> Result<(), Error> {
+    let cell = control.cell();
+    if cell.cancelled().is_cancelled() || cell.remaining() < duration || !cell.is_valid() {
+        return Err(ended(control));
+    }
+    Ok(())
+}
+
+async fn guard<F: Future>(control: &TermControl, work: F) -> Result<F::Output, Error> {
+    // Work under way holds the release back until it is dropped.
+    let _pin = Pin::new(control.cell());
+    let stop = control.cell().cancelled().clone();
+    tokio::select! { biased;
+        () = stop.cancelled() => Err(ended(control)),
+        output = work => Ok(output),
+    }
+}

@@ -1,0 +1,316 @@
+//! What the keeper and the handles of one lock share: the deadline, the tokens, the pins.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::protocol::{Loss, Moment};
+
+/// Why a lock, or a leadership, ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// No heartbeat came through before the deadline.
+    Deadline,
+    /// Somebody else's version is in the record.
+    TakenOver,
+    /// The record vanished, or is no lock record any more.
+    RecordGone,
+    /// Somebody marked the record released while it was held.
+    ReleasedByAnother,
+    /// The first missed heartbeat, where the setting says that one is enough.
+    FirstMiss,
+    /// Given up by its holder: resigned, released, or its handle dropped.
+    Resigned,
+    /// The client or the elector was shut down.
+    ShutDown,
+    /// The work returned `Ok`.
+    WorkEnded,
+    /// The work returned an error or panicked.
+    WorkFailed,
+    /// The keeper failed; nobody renews any more.
+    KeeperFailed,
+}
+
+impl EndReason {
+    /// Whether it ended against the holder's will.
+    pub fn is_forced(self) -> bool {
+        matches!(
+            self,
+            Self::Deadline | Self::TakenOver | Self::RecordGone | Self::ReleasedByAnother | Self::KeeperFailed
+        )
+    }
+
+    /// The text used in metric labels and trace fields.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deadline => "deadline",
+            Self::TakenOver => "taken_over",
+            Self::RecordGone => "record_gone",
+            Self::ReleasedByAnother => "released_by_another",
+            Self::FirstMiss => "first_miss",
+            Self::Resigned => "resigned",
+            Self::ShutDown => "shut_down",
+            Self::WorkEnded => "work_ended",
+            Self::WorkFailed => "work_failed",
+            Self::KeeperFailed => "keeper_failed",
+        }
+    }
+}
+
+impl std::fmt::Display for EndReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl From<Loss> for EndReason {
+    fn from(loss: Loss) -> Self {
+        match loss {
+            Loss::Deadline => Self::Deadline,
+            Loss::TakenOver => Self::TakenOver,
+            Loss::RecordGone => Self::RecordGone,
+            Loss::ReleasedByAnother => Self::ReleasedByAnother,
+        }
+    }
+}
+
+/// What became of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ReleaseOutcome {
+    /// DynamoDB confirmed it; the next candidate can go ahead at once.
+    Released,
+    /// The record was gone, or somebody else's, before.
+    AlreadyGone,
+    /// It could not be confirmed before the lease ran out. The next candidate waits out the lease at most.
+    Unknown,
+}
+
+impl ReleaseOutcome {
+    /// The text used in metric labels and trace fields.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::AlreadyGone => "already_gone",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// The deadline that means: over, for good (R8).
+const OVER: u64 = 0;
+
+/// The shared state of one acquisition. The keeper writes it; handles read it without a lock (R9).
+#[derive(Debug)]
+pub(crate) struct LeaseCell {
+    clock: Clock,
+    /// One atomic number. [`OVER`] is final; everything else is stored by compare-exchange only, or
+    /// a renewal's reply on the keeper could revive what ended meanwhile (R8).
+    deadline: AtomicU64,
+    hard_deadline: AtomicU64,
+    cancelled: CancellationToken,
+    at_risk: watch::Sender<bool>,
+    reason: OnceLock<EndReason>,
+    pins: AtomicUsize,
+    unpinned: Notify,
+    outcome: watch::Sender<Option<ReleaseOutcome>>,
+    since: Moment,
+    token: u64,
+}
+
+impl LeaseCell {
+    pub(crate) fn new(clock: Clock, token: u64, held_until: Moment) -> Self {
+        Self {
+            clock,
+            deadline: AtomicU64::new(held_until.nanos()),
+            hard_deadline: AtomicU64::new(held_until.nanos()),
+            cancelled: CancellationToken::new(),
+            at_risk: watch::Sender::new(false),
+            reason: OnceLock::new(),
+            pins: AtomicUsize::new(0),
+            unpinned: Notify::new(),
+            outcome: watch::Sender::new(None),
+            since: clock.now(),
+            token,
+        }
+    }
+
+    /// Reads the clock here and now. Depends on no timer, no lock and no network.
+    pub(crate) fn is_valid(&self) -> bool {
+        self.clock.now().nanos() < self.deadline.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn remaining(&self) -> Duration {
+        Moment::from_nanos(self.deadline.load(Ordering::Acquire)).since(self.clock.now())
+    }
+
+    /// Moves the deadline; `None` ends it for good. Called by the keeper after every answer.
+    pub(crate) fn publish(&self, held_until: Option<Moment>, hard_deadline: Option<Moment>) {
+        let Some(until) = held_until else {
+            self.deadline.store(OVER, Ordering::Release);
+            return;
+        };
+        if let Some(hard) = hard_deadline {
+            self.hard_deadline.store(hard.nanos(), Ordering::Release);
+        }
+        let mut current = self.deadline.load(Ordering::Acquire);
+        // R8: never from OVER to anything.
+        while current != OVER && current != until.nanos() {
+            match self.deadline.compare_exchange(current, until.nanos(), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return,
+                Err(actual) => current = actual,
+            }
+        }
+    }
+
+    /// Ends it: validity first where it was lost by force, then the token, so that whoever the token
+    /// wakes finds `is_valid` false. A voluntary end leaves validity to the drain (R7).
+    pub(crate) fn end(&self, reason: EndReason) {
+        if reason.is_forced() {
+            self.deadline.store(OVER, Ordering::Release);
+        }
+        // The first reason stands. (A drain that then misses its deadline was still asked for.)
+        let _ = self.reason.set(reason);
+        self.cancelled.cancel();
+    }
+
+    pub(crate) fn finish(&self, outcome: ReleaseOutcome) {
+        self.deadline.store(OVER, Ordering::Release);
+        self.outcome.send_replace(Some(outcome));
+    }
+
+    pub(crate) fn set_at_risk(&self, at_risk: bool) {
+        self.at_risk.send_if_modified(|now| std::mem::replace(now, at_risk) != at_risk);
+    }
+
+    pub(crate) fn is_at_risk(&self) -> bool {
+        *self.at_risk.borrow()
+    }
+
+    /// Waits until a heartbeat has been missed, or the end.
+    pub(crate) async fn at_risk(&self) {
+        let mut changes = self.at_risk.subscribe();
+        tokio::select! { biased;
+            () = self.cancelled.cancelled() => {}
+            _ = changes.wait_for(|at_risk| *at_risk) => {}
+        }
+    }
+
+    /// Waits for the outcome of the release.
+    pub(crate) async fn outcome(&self) -> ReleaseOutcome {
+        let mut changes = self.outcome.subscribe();
+        let outcome = changes.wait_for(Option::is_some).await.ok().and_then(|outcome| *outcome);
+        outcome.unwrap_or(ReleaseOutcome::Unknown)
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.outcome.borrow().is_some()
+    }
+
+    pub(crate) fn cancelled(&self) -> &CancellationToken {
+        &self.cancelled
+    }
+
+    pub(crate) fn reason(&self) -> Option<EndReason> {
+        self.reason.get().copied()
+    }
+
+    pub(crate) fn token(&self) -> u64 {
+        self.token
+    }
+
+    pub(crate) fn held_for(&self) -> Duration {
+        self.clock.now().since(self.since)
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(crate) fn hard_deadline(&self) -> Moment {
+        Moment::from_nanos(self.hard_deadline.load(Ordering::Acquire))
+    }
+
+    /// Whether work is still counted in: no release while it is (I5).
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.pins.load(Ordering::Acquire) > 0
+    }
+
+    /// Waits until the last pin may have gone. Register before checking [`Self::is_pinned`].
+    pub(crate) fn unpinned(&self) -> tokio::sync::futures::Notified<'_> {
+        self.unpinned.notified()
+    }
+}
+
+/// Work under way. While one exists nothing is released, within the bounds of R7.
+#[derive(Debug)]
+pub(crate) struct Pin(std::sync::Arc<LeaseCell>);
+
+impl Pin {
+    pub(crate) fn new(cell: &std::sync::Arc<LeaseCell>) -> Self {
+        cell.pins.fetch_add(1, Ordering::AcqRel);
+        Self(std::sync::Arc::clone(cell))
+    }
+
+    pub(crate) fn cell(&self) -> &std::sync::Arc<LeaseCell> {
+        &self.0
+    }
+}
+
+impl Clone for Pin {
+    fn clone(&self) -> Self {
+        Self::new(&self.0)
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        if self.0.pins.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // `notify_one` keeps a permit: the keeper, its only waiter, can't miss it.
+            self.0.unpinned.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(millis: u64) -> LeaseCell {
+        let clock = Clock::System;
+        LeaseCell::new(clock, 1, clock.now().after(Duration::from_millis(millis)))
+    }
+
+    #[test]
+    fn a_deadline_that_is_over_is_never_stored_again() {
+        let cell = cell(60_000);
+        assert!(cell.is_valid());
+        cell.end(EndReason::Deadline);
+        cell.publish(Some(cell.clock().now().after(Duration::from_secs(60))), None);
+        assert!(!cell.is_valid());
+        assert_eq!(cell.remaining(), Duration::ZERO);
+    }
+
+    #[test]
+    fn validity_ends_by_the_clock_alone() {
+        let cell = cell(5);
+        std::thread::sleep(Duration::from_millis(10));
+        assert!(!cell.is_valid());
+        assert!(!cell.cancelled().is_cancelled(), "no timer has fired, and none was needed");
+    }
+
+    #[test]
+    fn a_voluntary_end_cancels_but_stays_valid_for_last_writes() {
+        let cell = cell(60_000);
+        cell.end(EndReason::Resigned);
+        assert!(cell.is_valid() && cell.cancelled().is_cancelled());
+        cell.end(EndReason::Deadline);
+        assert!(!cell.is_valid());
+        assert_eq!(cell.reason(), Some(EndReason::Resigned));
+    }
+}

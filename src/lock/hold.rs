@@ -1,0 +1,208 @@
+//! Holding: renew, notice the end, drain, release. One task a lock, each on its own schedule.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::campaign::{Answer, Request};
+use super::cell::{EndReason, LeaseCell, ReleaseOutcome};
+use super::context::Note;
+use super::tenure::{Tenure, outcome_of};
+use super::{Control, Held};
+use crate::error::{Error, ErrorKind};
+use crate::protocol::{Moment, Phase};
+use crate::store::DataChange;
+
+/// Ends the lease if its task ends in any way but the orderly one: by a panic, or with its runtime.
+struct Guard {
+    cell: Arc<LeaseCell>,
+    orderly: bool,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !self.orderly {
+            // R10: nobody renews any more, so nobody may believe any more.
+            self.cell.end(EndReason::KeeperFailed);
+            self.cell.finish(ReleaseOutcome::Unknown);
+        }
+    }
+}
+
+struct Hold<'a> {
+    tenure: Tenure,
+    request: &'a Request,
+    cell: Arc<LeaseCell>,
+    /// Set when the end has begun: until when work may go on.
+    drain_until: Option<Moment>,
+    lost: bool,
+    /// A heartbeat off the schedule was asked for and has not been sent yet.
+    beat_wanted: bool,
+    /// Who waits for it.
+    beats: Vec<oneshot::Sender<Result<(), Error>>>,
+}
+
+/// Hands the lock out and looks after it until its release is over.
+pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot::Sender<Answer>) {
+    let holder = tenure.holder();
+    let (Some(until), token) = (holder.held_until(), holder.token()) else { return };
+    let cell = Arc::new(LeaseCell::new(tenure.clock(), token, until));
+    cell.publish(Some(until), tenure.holder().hard_deadline());
+    let mut guard = Guard { cell: Arc::clone(&cell), orderly: false };
+    let (control, mut controls) = mpsc::unbounded_channel();
+    tenure.watcher().note(Note::Acquired { cell: &cell });
+    // If nobody wants it any more the lock is dropped right here, which asks for its release.
+    let fencing = !tenure.context().settings.delete_on_release;
+    let held = Held { key: request.key.to_string(), cell: Arc::clone(&cell), control, fencing };
+    drop(answer.send(held.into()));
+
+    let closing = tenure.context().closing.clone();
+    let mut hold = Hold {
+        tenure,
+        request,
+        cell: Arc::clone(&cell),
+        drain_until: None,
+        lost: false,
+        beat_wanted: false,
+        beats: Vec::new(),
+    };
+    let mut handles_gone = false;
+    while outcome_of(hold.tenure.phase()).is_none() {
+        let ending = hold.drain_until.is_some();
+        let (clock, end_of_drain) = (hold.cell.clock(), hold.drain_until);
+        let drained = async move {
+            match end_of_drain {
+                Some(until) => clock.sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! { biased;
+            control = controls.recv(), if !handles_gone => {
+                handles_gone = control.is_none();
+                hold.control(control);
+            }
+            () = closing.cancelled(), if !ending => hold.resign(EndReason::ShutDown),
+            () = cell.unpinned() => {}
+            () = drained, if hold.winding_down() => {}
+            () = hold.tenure.turn() => {}
+        }
+        hold.after_each_step();
+    }
+    let outcome = outcome_of(hold.tenure.phase()).unwrap_or(ReleaseOutcome::Unknown);
+    hold.answer_beats(&Err(not_held()));
+    guard.orderly = true;
+    cell.finish(outcome);
+    hold.tenure.context().report(&request.key, outcome);
+    hold.tenure.watcher().note(Note::Released { cell: &cell, outcome });
+}
+
+fn not_held() -> Error {
+    Error::new(ErrorKind::NotHeld, "the lock is not held any more: acquire it again")
+}
+
+impl Hold<'_> {
+    fn now(&self) -> Moment {
+        self.cell.clock().now()
+    }
+
+    /// Work has been told to stop and has not done so yet.
+    fn winding_down(&self) -> bool {
+        matches!(self.tenure.phase(), Phase::Draining | Phase::Lost(_))
+    }
+
+    fn control(&mut self, control: Option<Control>) {
+        match control {
+            // All handles are gone: as good as a release.
+            None => self.resign(EndReason::Resigned),
+            Some(Control::Resign(reason)) => self.resign(reason),
+            Some(Control::Data(data)) => {
+                self.tenure.set_data(data.map_or(DataChange::Clear, DataChange::Set));
+                self.beat_wanted = true;
+            }
+            Some(Control::Beat(done)) => {
+                self.beats.push(done);
+                self.beat_wanted = true;
+                if self.tenure.phase() != Phase::Holding {
+                    self.answer_beats(&Err(not_held()));
+                }
+            }
+        }
+    }
+
+    fn answer_beats(&mut self, result: &Result<(), Error>) {
+        for done in self.beats.drain(..) {
+            let result = result.as_ref().copied().map_err(|error| Error::new(error.kind(), error.to_string()));
+            // Whoever asked may have gone meanwhile.
+            let _ = done.send(result);
+        }
+    }
+
+    /// At most one request of a lock is in flight, so a beat that is asked for waits for its turn.
+    fn beat_if_wanted(&mut self) {
+        if let Some(result) = self.tenure.last_renewal.take()
+            && !self.beat_wanted
+        {
+            self.answer_beats(&result);
+        }
+        if self.beat_wanted && !self.tenure.is_in_flight() {
+            self.beat_wanted = false;
+            let now = self.now();
+            self.tenure.holder().beat_now(now);
+        }
+    }
+
+    /// R7, voluntary: the token fires now, renewals go on, work gets its time.
+    fn resign(&mut self, reason: EndReason) {
+        if self.tenure.phase() == Phase::Holding {
+            self.tenure.holder().resign();
+            // A little more than work gets, so that what is dropped at its bound is still released.
+            let grace = self.tenure.context().settings.timing.guard();
+            self.drain_until = Some(self.now().after(self.request.drain.saturating_add(grace)));
+            self.end(reason);
+        }
+    }
+
+    fn end(&self, reason: EndReason) {
+        let first = self.cell.reason().is_none();
+        self.cell.end(reason);
+        // R10: only now may anything else learn of it. A drain that is cut short has been told of.
+        if first {
+            self.tenure.watcher().note(Note::Ended { cell: &self.cell, reason });
+        }
+    }
+
+    /// Publishes what the machine has become, and moves it on when work has ended.
+    fn after_each_step(&mut self) {
+        let (held_until, hard, misses) = {
+            let holder = self.tenure.holder();
+            (holder.held_until(), holder.hard_deadline(), holder.misses())
+        };
+        self.cell.publish(held_until, hard);
+        if let Phase::Lost(loss) = self.tenure.phase()
+            && !self.lost
+        {
+            self.lost = true;
+            self.drain_until = Some(hard.unwrap_or_else(|| self.now()));
+            self.end(loss.into());
+        }
+        if self.tenure.phase() == Phase::Holding {
+            self.cell.set_at_risk(misses > 0);
+            if misses > 0 && self.request.first_miss_ends {
+                self.resign(EndReason::FirstMiss);
+            }
+        }
+        self.beat_if_wanted();
+        if self.winding_down() {
+            let now = self.now();
+            if !self.cell.is_pinned() {
+                // I5: the token has fired, no work runs. From here on nothing of ours is valid (R8).
+                self.cell.publish(None, None);
+                self.tenure.holder().work_ended(now);
+            } else if self.drain_until.is_some_and(|until| now >= until) {
+                // It did not stop: no release, the lease runs out by itself.
+                self.cell.publish(None, None);
+                self.tenure.holder().abandon();
+            }
+        }
+    }
+}

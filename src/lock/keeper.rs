@@ -1,0 +1,181 @@
+//! The keeper: one thread that sends every request and watches every deadline of a client (R10).
+//!
+//! User code that blocks its own runtime can delay neither a renewal nor a cancellation, because
+//! none of it runs here: no callback, no metrics recorder, no subscriber.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::campaign::{Answer, Request, campaign, obstacle};
+use super::cell::ReleaseOutcome;
+use super::context::{Context, Unwatched};
+use crate::clock::{Clock, watch_for_jumps};
+use crate::error::{Error, ErrorKind};
+use crate::protocol::{Consistency, SentAt};
+use crate::store::{Found, LockKey, LockRecord};
+
+pub(crate) enum Command {
+    Acquire(Box<Request>, oneshot::Sender<Answer>),
+    Get(LockKey, oneshot::Sender<Result<Option<LockRecord>, Error>>),
+    Shutdown(oneshot::Sender<Vec<(String, ReleaseOutcome)>>),
+}
+
+/// Where the keeper's tasks run.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    Thread,
+    /// On the runtime that builds the client, whose time may be simulated.
+    #[cfg(feature = "test-util")]
+    CurrentRuntime,
+}
+
+/// What the keeper has when it is ready: made on its own thread, so that connections and credentials are its own.
+pub(super) struct Ready {
+    pub(super) context: Context,
+    pub(super) table_was_checked: bool,
+}
+
+/// The handle of the keeper. When the last one goes, the keeper finishes its releases and ends.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    commands: mpsc::UnboundedSender<Command>,
+    context: Arc<Context>,
+    table_was_checked: bool,
+}
+
+impl Keeper {
+    /// Starts it and waits until it is ready.
+    pub(super) async fn start(
+        place: Place,
+        prepare: impl FnOnce() -> BoxFuture<'static, Result<Ready, Error>> + Send + 'static,
+    ) -> Result<Self, Error> {
+        let (commands, received) = mpsc::unbounded_channel();
+        let (report, ready) = oneshot::channel();
+        let work = move || keep(prepare(), received, report);
+        match place {
+            Place::Thread => spawn_thread(work)?,
+            #[cfg(feature = "test-util")]
+            Place::CurrentRuntime => drop(tokio::spawn(work())),
+        }
+        let (context, table_was_checked) = ready.await.unwrap_or_else(|_| Err(gone()))?;
+        Ok(Self { commands, context, table_was_checked })
+    }
+
+    pub(super) fn send(&self, command: Command) -> Result<(), Error> {
+        self.commands.send(command).map_err(|_| gone())
+    }
+
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    pub(super) fn table_was_checked(&self) -> bool {
+        self.table_was_checked
+    }
+
+    pub(super) async fn shutdown(&self) -> Vec<(String, ReleaseOutcome)> {
+        self.context.closing.cancel();
+        let (done, report) = oneshot::channel();
+        if self.send(Command::Shutdown(done)).is_err() {
+            return self.context.take_report();
+        }
+        report.await.unwrap_or_else(|_| self.context.take_report())
+    }
+}
+
+/// What callers get when the keeper is no more.
+pub(super) fn gone() -> Error {
+    Error::new(ErrorKind::KeeperFailed, "the keeper has ended: build a new lock client")
+}
+
+fn spawn_thread<F>(work: impl FnOnce() -> F + Send + 'static) -> Result<(), Error>
+where
+    F: Future<Output = ()>,
+{
+    let failed = |error| Error::new(ErrorKind::KeeperFailed, "the keeper could not be started").with_source(error);
+    let (started, outcome) = std::sync::mpsc::sync_channel::<std::io::Result<()>>(1);
+    std::thread::Builder::new()
+        .name("dynamo-elector".into())
+        .spawn(move || {
+            // A subscriber is user code: one that blocks would stall renewals, so the SDK's own trace
+            // events are not recorded on this thread. Ours are recorded by the herald.
+            let _quiet = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default());
+            match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => {
+                    let _ = started.send(Ok(()));
+                    runtime.block_on(work());
+                }
+                Err(error) => drop(started.send(Err(error))),
+            }
+        })
+        .map_err(failed)?;
+    // Thread and runtime start in well under a millisecond; nothing here waits for the network.
+    outcome.recv().unwrap_or_else(|_| Ok(())).map_err(failed)
+}
+
+type ReadyReport = oneshot::Sender<Result<(Arc<Context>, bool), Error>>;
+
+async fn keep(
+    prepare: BoxFuture<'static, Result<Ready, Error>>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    report: ReadyReport,
+) {
+    let ready = match prepare.await {
+        Ok(ready) => ready,
+        Err(error) => return drop(report.send(Err(error))),
+    };
+    let context = Arc::new(ready.context);
+    if report.send(Ok((Arc::clone(&context), ready.table_was_checked))).is_err() {
+        return;
+    }
+    let mut watch = JoinSet::new();
+    if matches!(context.clock, Clock::System) {
+        let context = Arc::clone(&context);
+        watch.spawn(watch_for_jumps(context.clock, move || context.jumped.send_modify(|()| {})));
+    }
+    let mut tasks = JoinSet::new();
+    let mut waiting = Vec::new();
+    loop {
+        if tasks.is_empty() {
+            for done in waiting.drain(..) {
+                let done: oneshot::Sender<_> = done;
+                let _ = done.send(context.take_report());
+            }
+        }
+        tokio::select! { biased;
+            command = commands.recv() => match command {
+                Some(Command::Acquire(request, answer)) => {
+                    tasks.spawn(campaign(Arc::clone(&context), *request, answer));
+                }
+                Some(Command::Get(key, answer)) => {
+                    tasks.spawn(get(Arc::clone(&context), key, answer));
+                }
+                Some(Command::Shutdown(done)) => waiting.push(done),
+                None => break,
+            },
+            // A task that panicked has ended its own lease by then; the others go on.
+            Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+        }
+    }
+    // Nobody holds a handle any more: what was held is being released.
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn get(context: Arc<Context>, key: LockKey, answer: oneshot::Sender<Result<Option<LockRecord>, Error>>) {
+    let sent = SentAt(context.clock.now());
+    let result = context.store.read(&key, Consistency::Strong).await;
+    let result = result.and_then(|found| {
+        context.observe(&key, &found, sent, context.clock.now(), Consistency::Strong, &Unwatched);
+        match found {
+            Found::Absent => Ok(None),
+            Found::Record(record) => Ok(Some(*record)),
+            malformed @ Found::Malformed(_) => Err(obstacle(&malformed, &key).unwrap_or_else(gone)),
+        }
+    });
+    // Whoever asked may have gone meanwhile.
+    let _ = answer.send(result);
+}

@@ -1,0 +1,237 @@
+//! Drives one [`Holder`]: sends what it wants sent, hands it the answers. Decides nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::context::{Context, Note, Watcher};
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::protocol::{
+    Consistency, Holder, Loss, Moment, Noted, Phase, ReceivedAt, Release, Reply, Seen, SentAt, Sighting, Step, Version,
+    Write, WriteKind, Writer,
+};
+use crate::store::{DataChange, Fill, Found, LockKey, Written};
+
+enum Answer {
+    Write(Box<Write>, Result<Written, Error>),
+    Read(Result<Found, Error>),
+}
+
+/// One acquisition on its way from claim to release.
+pub(super) struct Tenure {
+    context: Arc<Context>,
+    key: LockKey,
+    holder: Holder,
+    fill: Fill,
+    watcher: Arc<dyn Watcher>,
+    /// The one request in flight (R11), and when it was sent.
+    flight: Option<(SentAt, BoxFuture<'static, Answer>)>,
+    /// What the last answer meant, until somebody takes it.
+    pub(super) last_error: Option<Error>,
+    pub(super) last_noted: Noted,
+    pub(super) last_renewal: Option<Result<(), Error>>,
+}
+
+impl Tenure {
+    pub(super) fn new(
+        context: Arc<Context>,
+        key: LockKey,
+        holder: Holder,
+        fill: Fill,
+        watcher: Arc<dyn Watcher>,
+    ) -> Self {
+        Self {
+            context,
+            key,
+            holder,
+            fill,
+            watcher,
+            flight: None,
+            last_error: None,
+            last_noted: Noted::Changed,
+            last_renewal: None,
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.holder.phase()
+    }
+
+    pub(super) fn holder(&mut self) -> &mut Holder {
+        &mut self.holder
+    }
+
+    pub(super) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    pub(super) fn watcher(&self) -> &Arc<dyn Watcher> {
+        &self.watcher
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.context.clock
+    }
+
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    pub(super) fn set_data(&mut self, data: DataChange) {
+        self.fill.data = data;
+    }
+
+    /// Until an answer was taken in, the deadline or the next beat has come, or the clock jumped.
+    ///
+    /// Cancel safe: a request in flight stays in flight.
+    pub(super) async fn turn(&mut self) {
+        let until = loop {
+            match self.holder.poll(self.context.clock.now()) {
+                Step::Send => {
+                    if !self.send() {
+                        break Some(self.context.clock.now().after(NO_ENTROPY_PAUSE));
+                    }
+                }
+                Step::Read => self.read(),
+                Step::Wait(until) => break Some(until),
+                Step::Idle => break None,
+            }
+        };
+        if self.flight.is_none() && until.is_none() {
+            // Nothing to wait for but an input from outside.
+            return std::future::pending().await;
+        }
+        let (clock, mut jumped) = (self.context.clock, self.context.jumped.subscribe());
+        let sleep = async move {
+            match until {
+                Some(until) => clock.sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        // The deadline comes first: an answer that arrives together with it is too late (R8).
+        let answer = tokio::select! { biased;
+            () = sleep => None,
+            _ = jumped.changed() => None,
+            answer = in_flight(&mut self.flight) => Some(answer),
+        };
+        if let Some((sent, answer)) = answer {
+            self.flight = None;
+            self.take(sent, answer);
+        }
+    }
+
+    /// `false` if the operating system gives no randomness to make a version from.
+    fn send(&mut self) -> bool {
+        let Some(version) = self.context.entropy.version() else { return false };
+        // R1: the clock is read before the request leaves, and before anything is done to build it.
+        let sent = SentAt(self.context.clock.now());
+        let write = Box::new(self.holder.begin(sent, version));
+        let (context, key, fill) = (Arc::clone(&self.context), self.key.clone(), self.fill.clone());
+        let request = async move {
+            let result = context.store.write(&key, &write, &fill).await;
+            Answer::Write(write, result)
+        };
+        self.flight = Some((sent, request.boxed()));
+        true
+    }
+
+    fn read(&mut self) {
+        self.watcher.note(Note::ForcedRead);
+        let sent = SentAt(self.context.clock.now());
+        self.holder.begin_read();
+        let (context, key) = (Arc::clone(&self.context), self.key.clone());
+        let request = async move { Answer::Read(context.store.read(&key, Consistency::Strong).await) };
+        self.flight = Some((sent, request.boxed()));
+    }
+
+    fn take(&mut self, sent: SentAt, answer: Answer) {
+        let now = self.context.clock.now();
+        let spread = self.context.entropy.spread();
+        match answer {
+            Answer::Write(write, Ok(Written::Applied(record))) => {
+                self.note_own_write(&write, record.as_ref().map(Found::seen), sent, now);
+                self.watcher.note(Note::Contact);
+                self.holder.on_reply(&Reply::Applied, now, spread);
+                if write.kind == WriteKind::Renew {
+                    let margin = self.holder.held_until().map_or(Duration::ZERO, |until| until.since(now));
+                    self.last_renewal = Some(Ok(()));
+                    self.watcher.note(Note::Renewed { took: now.since(sent.0), margin });
+                }
+            }
+            Answer::Write(_, Ok(Written::Refused(found))) => {
+                self.last_noted =
+                    self.context.observe(&self.key, &found, sent, now, Consistency::Strong, &*self.watcher);
+                let before = self.holder.phase();
+                self.holder.on_reply(&Reply::Refused(found.seen()), now, spread);
+                if before == self.holder.phase() && matches!(before, Phase::Holding | Phase::Draining) {
+                    self.watcher.note(Note::Ambiguous { resolved: "applied" });
+                }
+            }
+            Answer::Write(write, Err(error)) => {
+                self.holder.on_reply(&Reply::Unknown, now, spread);
+                self.note_failure(error, write.kind == WriteKind::Renew);
+            }
+            Answer::Read(Ok(found)) => {
+                self.last_noted =
+                    self.context.observe(&self.key, &found, sent, now, Consistency::Strong, &*self.watcher);
+                self.holder.on_read(Some(&found.seen()), now, spread);
+            }
+            Answer::Read(Err(error)) => {
+                self.holder.on_read(None, now, spread);
+                self.note_failure(error, false);
+            }
+        }
+    }
+
+    fn note_failure(&mut self, error: Error, renewal: bool) {
+        self.watcher.note(Note::Failed { error: &error, renewal });
+        if renewal {
+            self.last_renewal = Some(Err(Error::new(error.kind(), error.to_string())));
+        }
+        self.last_error = Some(error);
+    }
+
+    /// R12: what this client wrote is an observation like any other. Heartbeats are left out: they
+    /// are only interesting to others.
+    fn note_own_write(&self, write: &Write, shown: Option<Seen>, sent: SentAt, now: Moment) {
+        let seen = match write.kind {
+            WriteKind::Renew => return,
+            WriteKind::Claim { token } => shown.unwrap_or_else(|| own(write, Some(token), false)),
+            WriteKind::Release if self.fill.delete_on_release => Seen::Absent,
+            WriteKind::Release => own(write, self.fill.fencing.then(|| self.holder.token()), true),
+        };
+        self.context.observe_seen(&self.key, seen, sent, ReceivedAt(now));
+    }
+}
+
+/// Randomness is missing only for moments at boot; the lease may run out meanwhile, which is safe.
+const NO_ENTROPY_PAUSE: Duration = Duration::from_millis(100);
+
+fn own(write: &Write, token: Option<u64>, released: bool) -> Seen {
+    let version: Version = write.version.clone();
+    Seen::Record(Sighting { version, lease: write.lease, released, writer: Writer::Ours, token })
+}
+
+async fn in_flight(flight: &mut Option<(SentAt, BoxFuture<'static, Answer>)>) -> (SentAt, Answer) {
+    match flight {
+        Some((sent, request)) => (*sent, request.await),
+        None => std::future::pending().await,
+    }
+}
+
+/// The outcome that users see.
+pub(super) fn outcome_of(phase: Phase) -> Option<super::ReleaseOutcome> {
+    match phase {
+        Phase::Ended(Release::Released) => Some(super::ReleaseOutcome::Released),
+        Phase::Ended(Release::AlreadyGone) | Phase::Refused => Some(super::ReleaseOutcome::AlreadyGone),
+        Phase::Ended(Release::Unknown) => Some(super::ReleaseOutcome::Unknown),
+        Phase::Claiming
+        | Phase::Holding
+        | Phase::Draining
+        | Phase::Releasing
+        | Phase::Lost(Loss::Deadline | Loss::TakenOver | Loss::RecordGone | Loss::ReleasedByAnother) => None,
+    }
+}

@@ -1,0 +1,335 @@
+//! The record, byte by byte. Reading is tolerant, writing is exact.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::duration_text::{DurationText, parse};
+use crate::protocol::{Seen, Sighting, Version, Writer};
+use crate::timing::{MAX_LEASE, MIN_LEASE};
+
+/// The names of the record's attributes.
+pub(crate) mod attribute {
+    pub(crate) const OWNER: &str = "ownerName";
+    pub(crate) const LEASE: &str = "leaseDuration";
+    pub(crate) const VERSION: &str = "recordVersionNumber";
+    pub(crate) const DATA: &str = "data";
+    pub(crate) const RELEASED: &str = "isReleased";
+    pub(crate) const TOKEN: &str = "fencingToken";
+    pub(crate) const HEARTBEAT: &str = "heartbeatMillis";
+    pub(crate) const ACQUIRED_AT: &str = "acquiredAt";
+    pub(crate) const STAMP: &str = "stampedVersion";
+    /// Reserved: no key and no additional attribute may be called like one of these.
+    pub(crate) const ALL: [&str; 9] = [OWNER, LEASE, VERSION, DATA, RELEASED, TOKEN, HEARTBEAT, ACQUIRED_AT, STAMP];
+}
+
+/// The number of our format, before the colon in `stampedVersion`.
+const FORMAT: &str = "1";
+
+/// `stampedVersion` for a version of ours.
+pub(crate) fn stamp(version: &Version) -> String {
+    format!("{FORMAT}:{}", version.as_str())
+}
+
+type Item = HashMap<String, AttributeValue>;
+
+/// A lock record as it was read.
+#[derive(Clone, PartialEq)]
+pub struct LockRecord {
+    owner: String,
+    version: Version,
+    lease: Duration,
+    text: DurationText,
+    released: bool,
+    data: Option<Vec<u8>>,
+    writer: Writer,
+    token: Option<u64>,
+    heartbeat: Option<Duration>,
+    acquired_at: Option<String>,
+}
+
+impl LockRecord {
+    /// Who holds it, or held it last.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// The holder's payload.
+    pub fn data(&self) -> Option<&[u8]> {
+        self.data.as_deref()
+    }
+
+    /// The version: new in every write.
+    pub fn version(&self) -> &str {
+        self.version.as_str()
+    }
+
+    /// How long a follower waits on an unchanged version before it may take over.
+    pub fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// Whether its holder has let go of it.
+    pub fn is_released(&self) -> bool {
+        self.released
+    }
+
+    /// The number of the term; `None` if another kind of client wrote the record last.
+    pub fn fencing_token(&self) -> Option<u64> {
+        self.token
+    }
+
+    /// How often its holder renews, if it says so.
+    pub fn heartbeat(&self) -> Option<Duration> {
+        self.heartbeat
+    }
+
+    /// When its holder acquired it, by that machine's wall clock: for people.
+    pub fn acquired_at(&self) -> Option<&str> {
+        self.acquired_at.as_deref()
+    }
+
+    /// Which text its lease is written in.
+    pub fn duration_text(&self) -> DurationText {
+        self.text
+    }
+
+    pub(crate) fn writer(&self) -> Writer {
+        self.writer
+    }
+
+    pub(crate) fn seen(&self) -> Seen {
+        Seen::Record(Sighting {
+            version: self.version.clone(),
+            lease: self.lease,
+            released: self.released,
+            writer: self.writer,
+            token: self.token,
+        })
+    }
+}
+
+impl fmt::Debug for LockRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Data may be anything, secrets included: its length only.
+        f.debug_struct("LockRecord")
+            .field("owner", &self.owner)
+            .field("version", &self.version)
+            .field("lease", &self.lease)
+            .field("released", &self.released)
+            .field("data_bytes", &self.data.as_ref().map(Vec::len))
+            .field("fencing_token", &self.token)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is wrong with a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Malformed {
+    attribute: &'static str,
+    problem: &'static str,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "attribute {} {}", self.attribute, self.problem)
+    }
+}
+
+/// What stands under a key.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Found {
+    Absent,
+    Malformed(Malformed),
+    Record(Box<LockRecord>),
+}
+
+impl Found {
+    pub(crate) fn from_item(item: Option<&Item>) -> Self {
+        match item.map(decode) {
+            None => Self::Absent,
+            Some(Ok(record)) => Self::Record(Box::new(record)),
+            Some(Err(malformed)) => Self::Malformed(malformed),
+        }
+    }
+
+    pub(crate) fn seen(&self) -> Seen {
+        match self {
+            Self::Absent => Seen::Absent,
+            Self::Malformed(_) => Seen::Malformed,
+            Self::Record(record) => record.seen(),
+        }
+    }
+}
+
+fn text<'a>(item: &'a Item, attribute: &'static str) -> Result<&'a str, Malformed> {
+    match item.get(attribute) {
+        Some(AttributeValue::S(text)) if !text.is_empty() => Ok(text),
+        Some(AttributeValue::S(_)) => Err(Malformed { attribute, problem: "is empty" }),
+        Some(_) => Err(Malformed { attribute, problem: "is not text" }),
+        None => Err(Malformed { attribute, problem: "is missing" }),
+    }
+}
+
+fn decode(item: &Item) -> Result<LockRecord, Malformed> {
+    use attribute as a;
+    let version = Version::new(text(item, a::VERSION)?);
+    let owner = text(item, a::OWNER)?.to_owned();
+    let (lease, duration_text) =
+        parse(text(item, a::LEASE)?).ok_or(Malformed { attribute: a::LEASE, problem: "is no duration" })?;
+    if lease > MAX_LEASE {
+        return Err(Malformed { attribute: a::LEASE, problem: "is longer than any lease" });
+    }
+    let data = match item.get(a::DATA) {
+        None => None,
+        Some(AttributeValue::B(data)) => Some(data.as_ref().to_vec()),
+        Some(_) => return Err(Malformed { attribute: a::DATA, problem: "is not binary" }),
+    };
+    let writer = writer(item, &version);
+    // What a foreign client left in our attributes may be stale: believed only behind our stamp.
+    let ours = writer == Writer::Ours;
+    Ok(LockRecord {
+        owner,
+        version,
+        lease: lease.max(MIN_LEASE),
+        text: duration_text,
+        // Judged by presence: whatever its value or type, its holder has let go.
+        released: item.contains_key(a::RELEASED),
+        data,
+        writer,
+        token: if ours { number(item, a::TOKEN)? } else { None },
+        heartbeat: if ours { number(item, a::HEARTBEAT)?.map(Duration::from_millis) } else { None },
+        acquired_at: if ours { text(item, a::ACQUIRED_AT).ok().map(str::to_owned) } else { None },
+    })
+}
+
+fn number(item: &Item, attribute: &'static str) -> Result<Option<u64>, Malformed> {
+    match item.get(attribute) {
+        None => Ok(None),
+        Some(AttributeValue::N(digits)) => {
+            digits.parse().map(Some).map_err(|_| Malformed { attribute, problem: "is no whole number" })
+        }
+        Some(_) => Err(Malformed { attribute, problem: "is not a number" }),
+    }
+}
+
+/// A stamp that repeats the version: the last writer was this crate. Any other: a foreign client wrote
+/// since, or always has.
+fn writer(item: &Item, version: &Version) -> Writer {
+    let stamp = item.get(attribute::STAMP).and_then(|stamp| stamp.as_s().ok());
+    match stamp.and_then(|stamp| stamp.split_once(':')) {
+        Some((format, copy)) if copy == version.as_str() => {
+            if format == FORMAT {
+                Writer::Ours
+            } else {
+                Writer::Newer
+            }
+        }
+        Some(_) | None => Writer::Foreign,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::primitives::Blob;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn s(text: &str) -> AttributeValue {
+        AttributeValue::S(text.into())
+    }
+
+    fn item(extra: &[(&str, AttributeValue)]) -> Item {
+        let mut item: Item =
+            [("key", s("k")), ("ownerName", s("me")), ("leaseDuration", s("10s")), ("recordVersionNumber", s("v1"))]
+                .into_iter()
+                .chain(extra.iter().cloned())
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect();
+        item.retain(|_, value| *value != AttributeValue::Null(true));
+        item
+    }
+
+    fn record(extra: &[(&str, AttributeValue)]) -> LockRecord {
+        decode(&item(extra)).unwrap()
+    }
+
+    #[test]
+    fn a_stamp_that_repeats_the_version_makes_our_attributes_believable() {
+        let ours = record(&[("stampedVersion", s("1:v1")), ("fencingToken", AttributeValue::N("7".into()))]);
+        assert_eq!((ours.writer(), ours.fencing_token()), (Writer::Ours, Some(7)));
+        let stale = record(&[("stampedVersion", s("1:v0")), ("fencingToken", AttributeValue::N("7".into()))]);
+        assert_eq!((stale.writer(), stale.fencing_token()), (Writer::Foreign, None));
+        assert_eq!(record(&[("stampedVersion", s("2:v1"))]).writer(), Writer::Newer);
+        assert_eq!(record(&[]).writer(), Writer::Foreign);
+    }
+
+    #[test]
+    fn records_of_go_and_java_are_read() {
+        let go =
+            record(&[("recordVersionNumber", s("1795470662840468952:BOI4NYW5JMH3YZQ")), ("leaseDuration", s("3s"))]);
+        assert_eq!((go.lease(), go.duration_text()), (Duration::from_secs(3), DurationText::Go));
+        let java = record(&[("leaseDuration", s("20000")), ("isReleased", s("1"))]);
+        assert_eq!(
+            (java.lease(), java.duration_text(), java.is_released()),
+            (Duration::from_secs(20), DurationText::JavaMillis, true)
+        );
+        let odd = record(&[("isReleased", AttributeValue::Bool(false))]);
+        assert!(odd.is_released(), "judged by presence");
+    }
+
+    #[test]
+    fn a_forged_lease_is_raised_or_refused_never_lowered() {
+        assert_eq!(record(&[("leaseDuration", s("0s"))]).lease(), MIN_LEASE);
+        assert_eq!(record(&[("leaseDuration", s("1ns"))]).lease(), MIN_LEASE);
+        for text in ["2562047h47m16.854775807s", "9223372036854775808", "9223372036854775807"] {
+            assert!(decode(&item(&[("leaseDuration", s(text))])).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_lock_record_is_malformed_and_named() {
+        for (name, value, word) in [
+            ("ownerName", AttributeValue::Null(true), "missing"),
+            ("leaseDuration", AttributeValue::N("10".into()), "not text"),
+            ("recordVersionNumber", s(""), "empty"),
+            ("data", s("text"), "binary"),
+            ("leaseDuration", s("soon"), "no duration"),
+        ] {
+            let malformed = decode(&item(&[(name, value)])).unwrap_err().to_string();
+            assert!(malformed.contains(name) && malformed.contains(word), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn debug_output_shows_no_data() {
+        let record = record(&[("data", AttributeValue::B(Blob::new(b"secret".to_vec())))]);
+        assert_eq!(record.data(), Some(&b"secret"[..]));
+        assert!(!format!("{record:?}").contains("secret"));
+    }
+
+    fn any_value() -> impl Strategy<Value = AttributeValue> {
+        prop_oneof![
+            any::<String>().prop_map(AttributeValue::S),
+            "[0-9]{1,20}(s|m|h|ms)?".prop_map(AttributeValue::S),
+            any::<String>().prop_map(AttributeValue::N),
+            any::<Vec<u8>>().prop_map(|bytes| AttributeValue::B(Blob::new(bytes))),
+            any::<bool>().prop_map(AttributeValue::Bool),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_item_makes_the_decoder_panic_or_invent_a_version(
+            item in prop::collection::hash_map(prop::sample::select(&attribute::ALL[..]).prop_map(str::to_owned), any_value(), 0..9)
+        ) {
+            if let Found::Record(record) = Found::from_item(Some(&item)) {
+                prop_assert!(!record.version().is_empty());
+                prop_assert!((MIN_LEASE..=MAX_LEASE).contains(&record.lease()));
+            }
+        }
+    }
+}

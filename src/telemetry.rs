@@ -1,0 +1,228 @@
+//! Metrics and trace events. The keeper only queues them; the herald records them elsewhere, because
+//! recorders and subscribers are user code (R10).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use tokio::sync::mpsc;
+
+use crate::error::{Error, ErrorKind};
+use crate::lock::{EndReason, ReleaseOutcome};
+use crate::store::Op;
+
+/// The name of an election, as a label.
+pub(crate) type Name = Arc<str>;
+
+/// One thing to record.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    Request { op: Op, units: f64 },
+    TableUnchecked { why: String },
+    Registered { name: Name },
+    Elected { name: Name, owner: Arc<str>, token: u64 },
+    Ended { name: Name, reason: EndReason, tenure: Duration },
+    Released { name: Name, outcome: ReleaseOutcome, drain: Duration },
+    Renewed { name: Name, took: Duration, margin: Duration },
+    Failed { name: Name, kind: ErrorKind, message: String, renewal: bool, first: bool },
+    Recovered { name: Name },
+    ForcedRead { name: Name },
+    Ambiguous { name: Name, resolved: &'static str },
+    Claimed { name: Name, outcome: &'static str },
+    Follower { name: Name },
+    LeaderChanged { name: Name, leader: Option<String> },
+    Leaderless { name: Name, time: Duration },
+    TokenRegressed { name: Name, floor: u64, found: u64 },
+}
+
+/// Events wait here while a recorder is slow; more than this is dropped and counted, since a keeper must never wait.
+const QUEUE: usize = 4_096;
+
+/// The queue to the herald.
+#[derive(Debug, Clone)]
+pub(crate) struct Telemetry {
+    events: mpsc::Sender<Event>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Telemetry {
+    /// Starts the herald: on a thread of its own, or on the current runtime in simulated time.
+    pub(crate) fn start(own_thread: bool) -> Result<Self, Error> {
+        let (events, received) = mpsc::channel(QUEUE);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let herald = herald(received, Arc::clone(&dropped));
+        if own_thread {
+            // The subscriber that is current where the client is built also records what the herald tells.
+            let subscriber = tracing::dispatcher::get_default(Clone::clone);
+            std::thread::Builder::new()
+                .name("dynamo-elector-herald".into())
+                .spawn(move || {
+                    tracing::dispatcher::with_default(&subscriber, || futures::executor::block_on(herald));
+                })
+                .map_err(|error| {
+                    Error::new(ErrorKind::KeeperFailed, "the herald thread could not be started").with_source(error)
+                })?;
+        } else {
+            tokio::spawn(herald);
+        }
+        Ok(Self { events, dropped })
+    }
+
+    pub(crate) fn send(&self, event: Event) {
+        if self.events.try_send(event).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn request(&self, op: Op, units: f64) {
+        self.send(Event::Request { op, units });
+    }
+
+    pub(crate) fn table_unchecked(&self, error: &Error) {
+        self.send(Event::TableUnchecked { why: error.to_string() });
+    }
+}
+
+/// Records events in the order they happened. Handles are looked up at each use: one taken before a
+/// recorder is installed would go nowhere.
+async fn herald(mut events: mpsc::Receiver<Event>, dropped: Arc<AtomicU64>) {
+    describe();
+    let mut terms: BTreeMap<Name, tracing::Span> = BTreeMap::new();
+    while let Some(event) = events.recv().await {
+        let lost = dropped.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            tracing::warn!(lost, "events were dropped because a recorder or subscriber is slow");
+        }
+        count(&event);
+        trace(&event, &mut terms);
+    }
+}
+
+fn describe() {
+    describe_gauge!("leader_election_master_status", "1 while this process leads, else 0");
+    describe_gauge!("leader_election_fencing_token", "Fencing token of the latest term of this process");
+    describe_counter!("leader_election_slowpath_total", "Reads that were needed to settle unknown writes");
+    describe_counter!("leader_election_transitions_total", "Changes of role, by new role");
+    describe_counter!("leader_election_lost_total", "Ends of leadership, by reason");
+    describe_counter!("leader_election_renew_failures_total", "Heartbeats that did not come through, by kind");
+    describe_counter!("leader_election_ambiguous_writes_total", "Writes without a reply that were settled later");
+    describe_counter!("leader_election_acquire_attempts_total", "Claims, by outcome");
+    describe_counter!("leader_election_release_total", "Releases, by outcome");
+    describe_counter!("leader_election_requests_total", "Requests answered by DynamoDB, by operation");
+    describe_gauge!("leader_election_capacity_units_total", "Capacity units consumed, by operation");
+    describe_histogram!("leader_election_renew_duration_seconds", Unit::Seconds, "From send to reply of a heartbeat");
+    describe_histogram!("leader_election_margin_seconds", Unit::Seconds, "Validity left when a heartbeat came through");
+    describe_histogram!("leader_election_tenure_seconds", Unit::Seconds, "Length of a leadership");
+    describe_histogram!("leader_election_drain_seconds", Unit::Seconds, "From the token to the end of the release");
+    describe_histogram!("leader_election_leaderless_seconds", Unit::Seconds, "Seen by followers between two leaders");
+}
+
+/// The one place that sets metrics.
+fn count(event: &Event) {
+    let label = |name: &Name| name.to_string();
+    match event {
+        Event::Request { op, units } => {
+            counter!("leader_election_requests_total", "op" => op.as_str()).increment(1);
+            // A counter of the facade is a whole number and an eventually consistent read costs half a unit:
+            // a gauge that only rises serves `rate()` as well.
+            gauge!("leader_election_capacity_units_total", "op" => op.as_str()).increment(*units);
+        }
+        Event::Registered { name } => gauge!("leader_election_master_status", "name" => label(name)).set(0.0),
+        Event::Elected { name, token, .. } => {
+            #[allow(clippy::cast_precision_loss, reason = "a gauge is a float; exact up to 2^53 terms")]
+            gauge!("leader_election_fencing_token", "name" => label(name)).set(*token as f64);
+            gauge!("leader_election_master_status", "name" => label(name)).set(1.0);
+            counter!("leader_election_transitions_total", "name" => label(name), "to" => "leader").increment(1);
+        }
+        Event::Ended { name, reason, tenure } => {
+            gauge!("leader_election_master_status", "name" => label(name)).set(0.0);
+            counter!("leader_election_lost_total", "name" => label(name), "reason" => reason.as_str()).increment(1);
+            histogram!("leader_election_tenure_seconds", "name" => label(name)).record(tenure.as_secs_f64());
+        }
+        Event::Released { name, outcome, drain } => {
+            counter!("leader_election_release_total", "name" => label(name), "outcome" => outcome.as_str())
+                .increment(1);
+            histogram!("leader_election_drain_seconds", "name" => label(name)).record(drain.as_secs_f64());
+        }
+        Event::Renewed { name, took, margin } => {
+            histogram!("leader_election_renew_duration_seconds", "name" => label(name)).record(took.as_secs_f64());
+            histogram!("leader_election_margin_seconds", "name" => label(name)).record(margin.as_secs_f64());
+        }
+        Event::Failed { name, kind, renewal: true, .. } => {
+            counter!("leader_election_renew_failures_total", "name" => label(name), "kind" => kind.as_str())
+                .increment(1);
+        }
+        Event::ForcedRead { name } => counter!("leader_election_slowpath_total", "name" => label(name)).increment(1),
+        Event::Ambiguous { name, resolved } => {
+            counter!("leader_election_ambiguous_writes_total", "name" => label(name), "resolved" => *resolved)
+                .increment(1);
+        }
+        Event::Claimed { name, outcome } => {
+            counter!("leader_election_acquire_attempts_total", "name" => label(name), "outcome" => *outcome)
+                .increment(1);
+        }
+        Event::Follower { name } => {
+            counter!("leader_election_transitions_total", "name" => label(name), "to" => "follower").increment(1);
+        }
+        Event::Leaderless { name, time } => {
+            histogram!("leader_election_leaderless_seconds", "name" => label(name)).record(time.as_secs_f64());
+        }
+        Event::Failed { renewal: false, .. }
+        | Event::Recovered { .. }
+        | Event::LeaderChanged { .. }
+        | Event::TokenRegressed { .. }
+        | Event::TableUnchecked { .. } => {}
+    }
+}
+
+/// One span a term, one event a transition, one warning a change of state. Never records, never credentials.
+fn trace(event: &Event, terms: &mut BTreeMap<Name, tracing::Span>) {
+    match event {
+        Event::TableUnchecked { why } => tracing::warn!(%why, "the lock table was not checked"),
+        Event::Elected { name, owner, token } => {
+            let span = tracing::info_span!("leadership", %name, %owner, token);
+            span.in_scope(|| tracing::info!("elected"));
+            terms.insert(Arc::clone(name), span);
+        }
+        Event::Ended { name, reason, tenure } => in_term(terms, name, || {
+            if reason.is_forced() {
+                tracing::warn!(%reason, ?tenure, "leadership lost");
+            } else {
+                tracing::info!(%reason, ?tenure, "leadership ends");
+            }
+        }),
+        Event::Released { name, outcome, .. } => {
+            in_term(terms, name, || tracing::info!(outcome = outcome.as_str(), "lease released"));
+            terms.remove(name);
+        }
+        Event::Failed { name, kind, message, first, .. } => in_term(terms, name, || {
+            if *first {
+                tracing::warn!(%name, kind = kind.as_str(), %message, "the store fails; retrying");
+            } else {
+                tracing::debug!(%name, kind = kind.as_str(), %message, "the store still fails");
+            }
+        }),
+        Event::Recovered { name } => tracing::info!(%name, "the store answers again"),
+        Event::LeaderChanged { name, leader } => tracing::info!(%name, leader = leader.as_deref(), "leader changed"),
+        Event::TokenRegressed { name, floor, found } => {
+            tracing::error!(%name, floor, found, "the record's fencing token went back: restored from a backup?");
+        }
+        Event::Request { .. }
+        | Event::Registered { .. }
+        | Event::Renewed { .. }
+        | Event::ForcedRead { .. }
+        | Event::Ambiguous { .. }
+        | Event::Claimed { .. }
+        | Event::Follower { .. }
+        | Event::Leaderless { .. } => {}
+    }
+}
+
+fn in_term(terms: &BTreeMap<Name, tracing::Span>, name: &Name, tell: impl FnOnce()) {
+    match terms.get(name) {
+        Some(term) => term.in_scope(tell),
+        None => tell(),
+    }
+}
