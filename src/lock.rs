@@ -148,7 +148,7 @@ impl LockClient {
         self.keeper.send(keeper::Command::Acquire(Box::new(request), answer))?;
         let lock = lock.await.unwrap_or_else(|_| Err(keeper::gone()))?;
         // The lock keeps the keeper alive.
-        Ok(lock.map(|lock| Lock { keeper: Some(Arc::clone(&self.keeper)), ..lock }))
+        Ok(lock.map(|lock| Lock { _keeper: Some(Arc::clone(&self.keeper)), ..lock }))
     }
 }
 
@@ -229,12 +229,13 @@ pub struct Lock {
     cell: Arc<LeaseCell>,
     control: mpsc::UnboundedSender<Control>,
     fencing: bool,
-    keeper: Option<Arc<Keeper>>,
+    /// Held, not used: while a lock exists so does the keeper that renews it.
+    _keeper: Option<Arc<Keeper>>,
 }
 
 impl Lock {
     pub(crate) fn new(held: Held) -> Self {
-        Self { key: held.key, cell: held.cell, control: held.control, fencing: held.fencing, keeper: None }
+        Self { key: held.key, cell: held.cell, control: held.control, fencing: held.fencing, _keeper: None }
     }
 
     /// The key.

@@ -36,7 +36,6 @@ pub(crate) enum Op {
     UpdateItem,
     DeleteItem,
     DescribeTable,
-    DescribeTimeToLive,
     CreateTable,
 }
 
@@ -47,7 +46,6 @@ impl Op {
             Self::UpdateItem => "UpdateItem",
             Self::DeleteItem => "DeleteItem",
             Self::DescribeTable => "DescribeTable",
-            Self::DescribeTimeToLive => "DescribeTimeToLive",
             Self::CreateTable => "CreateTable",
         }
     }

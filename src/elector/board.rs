@@ -259,7 +259,7 @@ impl Watcher for Board {
                 self.telemetry.send(Event::Renewed { name: self.name(), took, margin });
             }
             Note::Ended { cell, reason } => self.ended(cell, reason),
-            Note::Released { outcome, .. } => self.released(outcome),
+            Note::Released { outcome } => self.released(outcome),
         }
     }
 }

@@ -208,10 +208,6 @@ impl LeaseCell {
         outcome.unwrap_or(ReleaseOutcome::Unknown)
     }
 
-    pub(crate) fn is_finished(&self) -> bool {
-        self.outcome.borrow().is_some()
-    }
-
     pub(crate) fn cancelled(&self) -> &CancellationToken {
         &self.cancelled
     }
@@ -255,10 +251,6 @@ impl Pin {
     pub(crate) fn new(cell: &std::sync::Arc<LeaseCell>) -> Self {
         cell.pins.fetch_add(1, Ordering::AcqRel);
         Self(std::sync::Arc::clone(cell))
-    }
-
-    pub(crate) fn cell(&self) -> &std::sync::Arc<LeaseCell> {
-        &self.0
     }
 }
 

@@ -159,7 +159,7 @@ pub(crate) enum Note<'a> {
     /// Its holder must stop: the token has fired.
     Ended { cell: &'a Arc<LeaseCell>, reason: EndReason },
     /// The release is over.
-    Released { cell: &'a Arc<LeaseCell>, outcome: ReleaseOutcome },
+    Released { outcome: ReleaseOutcome },
 }
 
 /// For plain locks, that nobody watches.

@@ -93,7 +93,7 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
     guard.orderly = true;
     cell.finish(outcome);
     hold.tenure.context().report(&request.key, outcome);
-    hold.tenure.watcher().note(Note::Released { cell: &cell, outcome });
+    hold.tenure.watcher().note(Note::Released { outcome });
 }
 
 fn not_held() -> Error {
@@ -173,8 +173,11 @@ impl Hold<'_> {
 
     /// Publishes what the machine has become, and moves it on when work has ended.
     fn after_each_step(&mut self) {
+        let now = self.now();
         let (held_until, hard, misses) = {
             let holder = self.tenure.holder();
+            // What woke this task may have been the deadline itself: it is acted upon before anything is awaited.
+            holder.expire(now);
             (holder.held_until(), holder.hard_deadline(), holder.misses())
         };
         self.cell.publish(held_until, hard);
@@ -182,7 +185,7 @@ impl Hold<'_> {
             && !self.lost
         {
             self.lost = true;
-            self.drain_until = Some(hard.unwrap_or_else(|| self.now()));
+            self.drain_until = Some(hard.unwrap_or(now));
             self.end(loss.into());
         }
         if self.tenure.phase() == Phase::Holding {

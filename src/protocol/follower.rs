@@ -200,11 +200,6 @@ impl Observation {
         let raise = u64::from(!mutant::on(mutant::Mutant::TokenNotRaised));
         self.token_floor.saturating_add(raise)
     }
-
-    /// How long the latest version has been known at `now`.
-    pub(crate) fn age(&self, now: Moment) -> Option<Duration> {
-        self.latest_seen_at().map(|at| now.since(at))
-    }
 }
 
 /// R2: the record's own lease, never the local setting. R14: a quarter more where the holder keeps

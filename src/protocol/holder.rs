@@ -226,7 +226,7 @@ impl Holder {
     }
 
     /// R8: what is past its deadline is over, whatever the network says later.
-    fn expire(&mut self, now: Moment) {
+    pub(crate) fn expire(&mut self, now: Moment) {
         let live = matches!(self.phase, Phase::Holding | Phase::Draining);
         if live && self.deadlines.is_some_and(|until| now >= until.held.moment()) {
             self.phase = Phase::Lost(Loss::Deadline);
