@@ -114,7 +114,7 @@ where
         })
         .map_err(failed)?;
     // Thread and runtime start in well under a millisecond; nothing here waits for the network.
-    outcome.recv().unwrap_or_else(|_| Ok(())).map_err(failed)
+    outcome.recv().unwrap_or(Ok(())).map_err(failed)
 }
 
 type ReadyReport = oneshot::Sender<Result<(Arc<Context>, bool), Error>>;

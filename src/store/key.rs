@@ -27,7 +27,8 @@ impl Schema {
     pub(crate) fn new(table: String, partition_key: String, sort_key: Option<String>) -> Result<Self, Error> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
         let fits = (3..=255).contains(&table.len()) && table.bytes().all(plain);
-        if !fits && !(table.starts_with("arn:") && table.len() <= 1_024) {
+        let is_arn = table.starts_with("arn:") && table.len() <= 1_024;
+        if !(fits || is_arn) {
             return Err(invalid(format!(
                 "{table:?} is no table name: use 3 to 255 letters, digits, '_', '.' or '-', or the table's ARN"
             )));
