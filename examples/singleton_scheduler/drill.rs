@@ -6,12 +6,13 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use aws_sdk_dynamodb::types::AttributeValue;
 use dynamo_elector::Timing;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Options;
 
@@ -56,7 +57,7 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
     };
     tokio::select! {
         result = drill.act() => result?,
-        // Children are killed when their handles go.
+        // Children are killed when their handles go, and end by themselves if this process is killed.
         _ = tokio::signal::ctrl_c() => bail!("interrupted"),
     }
     drill.verdict()
@@ -87,7 +88,7 @@ impl Drill<'_> {
         self.watch(CALM).await?;
 
         self.say("35", &format!("SIGSTOP to replica {third}, for longer than the lease"));
-        let frozen = self.signal(third, Signal::STOP)?;
+        let frozen = self.freeze(third).await?;
         let taken = self.next_leader(self.patience()).await;
         if taken.is_ok() {
             self.failovers.push(("frozen", frozen.elapsed()));
@@ -101,6 +102,27 @@ impl Drill<'_> {
             self.signal(replica, Signal::TERM)?;
         }
         self.watch(Duration::from_secs(2)).await
+    }
+
+    /// Freezes a replica, but not in the middle of a write to a database file: that would hold the
+    /// file's lock against all others, which says something about files and nothing about elections.
+    async fn freeze(&mut self, replica: usize) -> anyhow::Result<Instant> {
+        for _ in 0..20 {
+            let frozen = self.signal(replica, Signal::STOP)?;
+            if self.others_can_write().await? {
+                return Ok(frozen);
+            }
+            self.signal(replica, Signal::CONT)?;
+            sleep(Duration::from_millis(130)).await;
+        }
+        bail!("replica {replica} was always in the middle of a write")
+    }
+
+    async fn others_can_write(&self) -> anyhow::Result<bool> {
+        let (client, _) = self.options.connect().await?;
+        let key = AttributeValue::S("probe".into());
+        let probe = client.put_item().table_name(&self.options.table).item("key", key).send();
+        Ok(timeout(Duration::from_millis(500), probe).await.is_ok_and(|answer| answer.is_ok()))
     }
 
     /// The longest a take-over may take: lease, poll, and retries.
@@ -122,7 +144,7 @@ impl Drill<'_> {
         if self.options.aws {
             command.arg("--aws");
         }
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let output = child.stdout.take().context("a replica without output")?;
         let sender = self.sender.clone();
         tokio::spawn(async move {
@@ -225,7 +247,11 @@ impl Drill<'_> {
         println!("ticks                 {}", self.ticks.len());
         println!("ticks run twice       {twice}");
         println!("by a deposed leader   {deposed}");
-        println!("thawed leader         first check {:?}, write past its check {:?}", self.thawed, self.late);
+        println!(
+            "thawed leader         first check: {}, write past its check: {}",
+            said(self.thawed.as_ref()),
+            said(self.late.as_ref())
+        );
         let holds = rising
             && self.tokens.len() >= 4
             && self.failovers.len() == 3
@@ -240,4 +266,8 @@ impl Drill<'_> {
         println!("all of it holds");
         Ok(())
     }
+}
+
+fn said(word: Option<&String>) -> &str {
+    word.map_or("nothing", String::as_str)
 }

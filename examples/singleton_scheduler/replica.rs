@@ -1,5 +1,6 @@
 //! One replica: runs the schedule while it leads, and tells on its output what happens.
 
+use std::io::Read;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -57,6 +58,11 @@ fn current_tick() -> u64 {
 }
 
 pub(super) async fn run(options: &Options, name: String) -> anyhow::Result<()> {
+    std::thread::spawn(|| {
+        // Nothing is ever written to it: it ends when the drill does, and no replica may outlive that.
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(1);
+    });
     let (client, builder) = options.connect().await?;
     let locks = builder.owner(&name).timing(options.timing()?).build().await?;
     let elector = Elector::builder(&locks, "scheduler").advertise(name.as_bytes()).build()?;
