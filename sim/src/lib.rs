@@ -7,3 +7,8 @@ mod protocol;
 #[allow(dead_code, unreachable_pub, reason = "public in the published crate")]
 #[path = "../../src/timing.rs"]
 mod timing;
+
+#[cfg(test)]
+mod mutants;
+#[cfg(test)]
+mod simulator;

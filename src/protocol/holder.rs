@@ -257,7 +257,9 @@ impl Holder {
                 self.deadlines = self.deadlines.map(|held| held.min(until));
             }
         }
-        Write { kind, version, names, or_absent: self.base.is_none(), lease: self.terms.lease }
+        // Only a claim creates: a release of nothing would leave half a record behind.
+        let or_absent = self.base.is_none() && matches!(kind, WriteKind::Claim { .. });
+        Write { kind, version, names, or_absent, lease: self.terms.lease }
     }
 
     /// R3: the base, the latest writes that may have been applied, and the write itself, so that an

@@ -1,0 +1,121 @@
+//! The store: one record, linearizable conditional writes, reads that may show the past.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use crate::protocol::{Consistency, Reply, Seen, Sighting, Version, Write, WriteKind, Writer};
+
+/// One acquisition of one node, from claim to release.
+pub(crate) type Acquisition = u64;
+
+/// How many past states an eventually consistent read may show.
+const HISTORY: usize = 16;
+
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    pub(crate) record: Option<Sighting>,
+    pub(crate) author: Option<Acquisition>,
+    past: VecDeque<Option<Sighting>>,
+    overwritten: HashSet<Version>,
+    authors: HashMap<Version, Acquisition>,
+    /// Records vanish on release: versions may come back then, and tokens start anew.
+    deletes: bool,
+}
+
+impl Store {
+    pub(crate) fn new(deletes: bool) -> Self {
+        Self { deletes, ..Self::default() }
+    }
+
+    pub(crate) fn author_of(&self, version: &Version) -> Option<Acquisition> {
+        self.authors.get(version).copied()
+    }
+
+    pub(crate) fn register(&mut self, version: &Version, author: Acquisition) {
+        self.authors.insert(version.clone(), author);
+    }
+
+    fn seen(record: Option<&Sighting>) -> Seen {
+        record.cloned().map_or(Seen::Absent, Seen::Record)
+    }
+
+    /// `age` in `0.0..1.0` picks how old an eventually consistent answer is; 0 is the present.
+    pub(crate) fn read(&self, consistency: Consistency, age: f64) -> Seen {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+        let back = (age * (self.past.len() + 1) as f64) as usize;
+        match (consistency, back.checked_sub(1).and_then(|index| self.past.iter().rev().nth(index))) {
+            (Consistency::Eventual, Some(past)) => Self::seen(past.as_ref()),
+            (Consistency::Eventual | Consistency::Strong, _) => Self::seen(self.record.as_ref()),
+        }
+    }
+
+    /// Applies a write of ours, or refuses it with the record as it is. `Err`: a version came back (I3).
+    pub(crate) fn write(&mut self, write: &Write) -> Result<Reply, String> {
+        let named = self.record.as_ref().is_some_and(|record| write.names.contains(&record.version));
+        let released = self.record.as_ref().is_some_and(|record| record.released);
+        let holds = match write.kind {
+            WriteKind::Renew => named && !released,
+            WriteKind::Claim { .. } => named || (write.or_absent && self.record.is_none()),
+            WriteKind::Release => named,
+        };
+        if !holds {
+            return Ok(Reply::Refused(Self::seen(self.record.as_ref())));
+        }
+        let next = match write.kind {
+            WriteKind::Release if self.deletes => None,
+            kind => {
+                let before = self.record.as_ref().and_then(|record| record.token);
+                let token = if let WriteKind::Claim { token } = kind { Some(token) } else { before };
+                Some(Sighting {
+                    version: write.version.clone(),
+                    lease: write.lease,
+                    released: kind == WriteKind::Release,
+                    writer: Writer::Ours,
+                    token,
+                })
+            }
+        };
+        self.replace(next)?;
+        Ok(Reply::Applied)
+    }
+
+    /// A client of another make: strict condition, no marker, no token.
+    pub(crate) fn foreign_put(
+        &mut self,
+        base: Option<&Version>,
+        version: Version,
+        lease: Duration,
+    ) -> Result<bool, String> {
+        if self.record.as_ref().map(|record| &record.version) != base {
+            return Ok(false);
+        }
+        let token = self.record.as_ref().and_then(|record| record.token);
+        self.replace(Some(Sighting { version, lease, released: false, writer: Writer::Foreign, token }))?;
+        Ok(true)
+    }
+
+    /// Marks the record released and leaves its version, as those clients do.
+    pub(crate) fn foreign_release(&mut self, base: &Version) {
+        if let Some(record) = self.record.as_mut().filter(|record| record.version == *base) {
+            record.released = true;
+        }
+    }
+
+    fn replace(&mut self, next: Option<Sighting>) -> Result<(), String> {
+        let changes = self.record.as_ref().map(|record| &record.version) != next.as_ref().map(|next| &next.version);
+        if let Some(next) = &next {
+            if changes && !self.deletes && self.overwritten.contains(&next.version) {
+                return Err(format!("I3: version {:?} came back", next.version));
+            }
+            self.author = self.author_of(&next.version);
+        }
+        if self.past.len() == HISTORY {
+            self.past.pop_front();
+        }
+        if let Some(old) = self.record.as_ref().filter(|_| changes) {
+            self.overwritten.insert(old.version.clone());
+        }
+        self.past.push_back(std::mem::replace(&mut self.record, next));
+        Ok(())
+    }
+}
