@@ -11,4 +11,10 @@ mod timing;
 #[cfg(test)]
 mod mutants;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod simulator;
+#[cfg(test)]
+mod timing_table;
+#[cfg(test)]
+mod transitions;

@@ -1,0 +1,533 @@
+//! Every transition of the three machines, as tables: a state reached by a script, one input, what must follow.
+
+use std::time::Duration;
+
+use crate::protocol::*;
+
+const L: u64 = 10_000;
+const V: u64 = 8_000;
+const H: u64 = 2_500;
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn at(millis: u64) -> Moment {
+    Moment::from_nanos(millis * 1_000_000)
+}
+
+fn terms() -> Terms {
+    Terms { lease: ms(L), validity: ms(V), heartbeat: ms(H), hard_limit: ms(9_500) }
+}
+
+fn version(name: &str) -> Version {
+    Version::new(name)
+}
+
+fn sighting(name: &str) -> Sighting {
+    Sighting { version: version(name), lease: ms(L), released: false, writer: Writer::Ours, token: Some(4) }
+}
+
+fn record(name: &str) -> Seen {
+    Seen::Record(sighting(name))
+}
+
+fn released(name: &str) -> Seen {
+    Seen::Record(Sighting { released: true, ..sighting(name) })
+}
+
+mod holder {
+    use super::*;
+
+    /// One input to a holder, at a time in milliseconds.
+    #[derive(Debug, Clone)]
+    enum In {
+        Send(u64, &'static str),
+        Applied(u64),
+        Refused(u64, Seen),
+        Unknown(u64),
+        Read(u64, Option<Seen>),
+        Expire(u64),
+        Resign,
+        WorkEnded(u64),
+        Abandon,
+        Beat(u64),
+    }
+    use In::*;
+
+    fn feed(holder: &mut Holder, input: &In) {
+        match input {
+            Send(time, name) => {
+                assert_eq!(holder.poll(at(*time)), Step::Send, "{name} is due");
+                holder.begin(SentAt(at(*time)), version(name));
+            }
+            Applied(time) => holder.on_reply(&Reply::Applied, at(*time), 0.0),
+            Refused(time, seen) => holder.on_reply(&Reply::Refused(seen.clone()), at(*time), 0.0),
+            Unknown(time) => holder.on_reply(&Reply::Unknown, at(*time), 0.0),
+            Read(time, seen) => {
+                assert_eq!(holder.poll(at(*time)), Step::Read, "a read is due");
+                holder.begin_read();
+                holder.on_read(seen.as_ref(), at(*time), 0.0);
+            }
+            Expire(time) => holder.expire(at(*time)),
+            Resign => holder.resign(),
+            WorkEnded(time) => holder.work_ended(at(*time)),
+            Abandon => holder.abandon(),
+            Beat(time) => holder.beat_now(at(*time)),
+        }
+    }
+
+    fn after(script: &[In]) -> Holder {
+        let mut holder = Holder::claim(Some(version("old")), 5, terms(), at(0));
+        for input in script {
+            feed(&mut holder, input);
+        }
+        holder
+    }
+
+    /// Claimed at 0 with version `a`, acknowledged at 10 ms.
+    fn holding() -> Vec<In> {
+        vec![Send(0, "a"), Applied(10)]
+    }
+
+    fn with(mut script: Vec<In>, more: &[In]) -> Vec<In> {
+        script.extend_from_slice(more);
+        script
+    }
+
+    #[test]
+    fn every_phase_answers_every_input_as_it_should() {
+        use Phase::{Claiming, Draining, Ended, Holding, Lost, Releasing};
+        let lost = || with(holding(), &[Expire(V)]);
+        let renewing = || with(holding(), &[Send(H, "b")]);
+        let draining = || with(holding(), &[Resign]);
+        let releasing = || with(holding(), &[Resign, WorkEnded(100), Send(100, "r")]);
+        let claiming = || vec![Send(0, "a")];
+        let table: Vec<(&str, Vec<In>, Phase)> = vec![
+            // Claiming
+            ("nothing was sent yet", vec![], Claiming),
+            ("claim acknowledged", holding(), Holding),
+            ("claim acknowledged when its validity is over", with(claiming(), &[Applied(V)]), Releasing),
+            ("claim refused by another's version", with(claiming(), &[Refused(10, record("x"))]), Phase::Refused),
+            ("claim refused: the record is gone", with(claiming(), &[Refused(10, Seen::Absent)]), Phase::Refused),
+            ("claim refused: malformed", with(claiming(), &[Refused(10, Seen::Malformed)]), Phase::Refused),
+            ("claim refused by its own version: adopted", with(claiming(), &[Refused(10, record("a"))]), Holding),
+            ("claim refused, though its base stands", with(claiming(), &[Refused(10, record("old"))]), Claiming),
+            ("claim unanswered", with(claiming(), &[Unknown(2_000)]), Claiming),
+            ("claim given up before anything was sent", vec![WorkEnded(5)], Phase::Refused),
+            ("claim given up while its fate is open", with(claiming(), &[Unknown(50), WorkEnded(60)]), Releasing),
+            ("claims do not expire", with(claiming(), &[Expire(60_000)]), Claiming),
+            ("claims can't be resigned", with(claiming(), &[Resign]), Claiming),
+            ("a claim is abandoned", with(claiming(), &[Abandon]), Ended(Release::Unknown)),
+            // Holding
+            ("heartbeat acknowledged", with(renewing(), &[Applied(H + 10)]), Holding),
+            ("heartbeat unanswered", with(renewing(), &[Unknown(H + 2_000)]), Holding),
+            ("heartbeat refused by its own version", with(renewing(), &[Refused(H + 5, record("b"))]), Holding),
+            ("heartbeat refused, base stands", with(renewing(), &[Refused(H + 5, record("a"))]), Holding),
+            ("taken over", with(renewing(), &[Refused(H + 5, record("x"))]), Lost(Loss::TakenOver)),
+            ("record gone", with(renewing(), &[Refused(H + 5, Seen::Absent)]), Lost(Loss::RecordGone)),
+            ("record damaged", with(renewing(), &[Refused(H + 5, Seen::Malformed)]), Lost(Loss::RecordGone)),
+            (
+                "base released by another",
+                with(renewing(), &[Refused(H + 5, released("a"))]),
+                Lost(Loss::ReleasedByAnother),
+            ),
+            (
+                "attempt released by another",
+                with(renewing(), &[Refused(H + 5, released("b"))]),
+                Lost(Loss::ReleasedByAnother),
+            ),
+            ("a nanosecond before the deadline", with(holding(), &[Expire(V - 1)]), Holding),
+            ("at the deadline", lost(), Lost(Loss::Deadline)),
+            ("acknowledged after the deadline", with(renewing(), &[Applied(V)]), Lost(Loss::Deadline)),
+            ("resigned", draining(), Draining),
+            ("work ended by itself", with(holding(), &[WorkEnded(100)]), Releasing),
+            ("abandoned", with(holding(), &[Abandon]), Ended(Release::Unknown)),
+            // Draining
+            ("drained work ends", with(draining(), &[WorkEnded(100)]), Releasing),
+            ("the deadline comes while draining", with(draining(), &[Expire(V)]), Lost(Loss::Deadline)),
+            ("renewed while draining", with(draining(), &[Send(H, "b"), Applied(H + 1), Expire(V)]), Draining),
+            (
+                "taken over while draining",
+                with(draining(), &[Send(H, "b"), Refused(H, record("x"))]),
+                Lost(Loss::TakenOver),
+            ),
+            ("resigned twice", with(draining(), &[Resign]), Draining),
+            // Lost
+            ("nothing revives: resign", with(lost(), &[Resign]), Lost(Loss::Deadline)),
+            ("nothing revives: beat", with(lost(), &[Beat(V + 1)]), Lost(Loss::Deadline)),
+            (
+                "nothing revives: own version",
+                with(renewing(), &[Expire(V), Refused(V, record("b"))]),
+                Lost(Loss::Deadline),
+            ),
+            ("nothing revives: applied", with(renewing(), &[Expire(V), Applied(V + 1)]), Lost(Loss::Deadline)),
+            (
+                "lost by deadline, then taken over",
+                with(renewing(), &[Expire(V), Refused(V, record("x"))]),
+                Lost(Loss::Deadline),
+            ),
+            ("work ends after the deadline: release is tried", with(lost(), &[WorkEnded(V + 50)]), Releasing),
+            (
+                "work ends after a take-over: nothing to release",
+                with(renewing(), &[Refused(H, record("x")), WorkEnded(H + 50)]),
+                Ended(Release::AlreadyGone),
+            ),
+            (
+                "work ends after the record went: nothing to release",
+                with(renewing(), &[Refused(H, Seen::Absent), WorkEnded(H + 50)]),
+                Ended(Release::AlreadyGone),
+            ),
+            (
+                "work ends after another's release: nothing to release",
+                with(renewing(), &[Refused(H, released("a")), WorkEnded(H + 50)]),
+                Ended(Release::AlreadyGone),
+            ),
+            ("work that does not end", with(lost(), &[Abandon]), Ended(Release::Unknown)),
+            // Releasing
+            ("release confirmed", with(releasing(), &[Applied(110)]), Ended(Release::Released)),
+            ("release unanswered", with(releasing(), &[Unknown(2_100)]), Releasing),
+            (
+                "release was applied, reply lost",
+                with(releasing(), &[Unknown(200), Send(300, "s"), Refused(310, released("r"))]),
+                Ended(Release::Released),
+            ),
+            (
+                "somebody else's before the release",
+                with(releasing(), &[Refused(110, record("x"))]),
+                Ended(Release::AlreadyGone),
+            ),
+            ("gone before the release", with(releasing(), &[Refused(110, Seen::Absent)]), Ended(Release::AlreadyGone)),
+            (
+                "released by another before the release",
+                with(releasing(), &[Refused(110, released("a"))]),
+                Ended(Release::AlreadyGone),
+            ),
+            ("still ours: release again", with(releasing(), &[Refused(110, record("a"))]), Releasing),
+            ("an answer nobody waits for", with(holding(), &[Resign, WorkEnded(100), Applied(110)]), Releasing),
+            // Ended
+            (
+                "ended stays ended",
+                with(releasing(), &[Applied(110), WorkEnded(120), Resign, Abandon, Expire(V)]),
+                Ended(Release::Released),
+            ),
+            (
+                "refused stays refused",
+                with(claiming(), &[Refused(1, record("x")), WorkEnded(5), Abandon]),
+                Phase::Refused,
+            ),
+        ];
+        for (name, script, expected) in table {
+            assert_eq!(after(&script).phase(), expected, "{name}");
+        }
+    }
+
+    /// R1: the deadline is the send plus the validity, of the smallest write that may be applied.
+    #[test]
+    fn deadlines_count_from_the_send() {
+        let table: Vec<(&str, Vec<In>, Option<u64>)> = vec![
+            ("before the claim is acknowledged", vec![Send(0, "a")], None),
+            ("claim", vec![Send(0, "a"), Applied(900)], Some(V)),
+            ("claim adopted", vec![Send(0, "a"), Unknown(900), Send(950, "b"), Refused(960, record("a"))], Some(V)),
+            ("second claim applied", vec![Send(0, "a"), Unknown(900), Send(950, "b"), Applied(960)], Some(950 + V)),
+            ("heartbeat", with(holding(), &[Send(H, "b"), Applied(H + 900)]), Some(H + V)),
+            ("heartbeat unknown", with(holding(), &[Send(H, "b"), Unknown(H + 900)]), Some(V)),
+            ("resigned: last writes may go on", with(holding(), &[Resign]), Some(V)),
+            ("lost", with(holding(), &[Expire(V)]), None),
+            ("releasing", with(holding(), &[WorkEnded(5)]), None),
+        ];
+        for (name, script, expected) in table {
+            assert_eq!(after(&script).held_until(), expected.map(at), "{name}");
+        }
+        assert_eq!(after(&holding()).hard_deadline(), Some(at(9_500)), "work may drain until the hard limit");
+    }
+
+    /// The schedule: absolute beats, short pauses after a miss, nothing while a request is under way (R11).
+    #[test]
+    fn steps_follow_the_schedule() {
+        let table: Vec<(&str, Vec<In>, u64, Step)> = vec![
+            ("a claim is sent at once", vec![], 0, Step::Send),
+            ("one request at most, no deadline yet", vec![Send(0, "a")], 100, Step::Idle),
+            ("the next beat is an absolute one", vec![Send(0, "a"), Applied(900)], 901, Step::Wait(at(H))),
+            ("a late beat is sent at once", holding(), H + 700, Step::Send),
+            (
+                "a late beat does not move the next",
+                with(holding(), &[Send(H + 700, "b"), Applied(H + 710)]),
+                H + 711,
+                Step::Wait(at(2 * H)),
+            ),
+            ("under way: only the deadline counts", with(holding(), &[Send(H, "b")]), H + 1, Step::Wait(at(V))),
+            (
+                "a miss is retried soon",
+                with(holding(), &[Send(H, "b"), Unknown(H + 100)]),
+                H + 101,
+                Step::Wait(at(H + 150)),
+            ),
+            ("wanted now", with(holding(), &[Beat(100)]), 100, Step::Send),
+            ("after the deadline nothing", with(holding(), &[Expire(V)]), V, Step::Idle),
+            ("the deadline is found by asking", holding(), V, Step::Idle),
+            (
+                "a release is tried even when the lease is long over",
+                with(holding(), &[Expire(V), WorkEnded(3 * L)]),
+                3 * L,
+                Step::Send,
+            ),
+        ];
+        for (name, script, time, expected) in table {
+            assert_eq!(after(&script).poll(at(time)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_release_is_given_up_when_the_lease_is_over() {
+        let mut holder = after(&with(holding(), &[WorkEnded(100), Send(100, "r"), Unknown(2_100)]));
+        assert_eq!(holder.poll(at(L - 1)), Step::Send, "retried until the lease is over");
+        assert_eq!(holder.poll(at(L)), Step::Idle);
+        assert_eq!(holder.phase(), Phase::Ended(Release::Unknown));
+    }
+
+    /// R3: what each write names.
+    #[test]
+    fn conditions_name_what_may_be_current() {
+        let mut holder = Holder::claim(None, 1, terms(), at(0));
+        let claim = holder.begin(SentAt(at(0)), version("a"));
+        assert!(claim.or_absent && claim.kind == WriteKind::Claim { token: 1 });
+        assert_eq!(claim.names, [version("a")], "a creation names itself: repeating it is harmless");
+        holder.on_reply(&Reply::Unknown, at(100), 0.0);
+        let again = holder.begin(SentAt(at(200)), version("b"));
+        assert_eq!(again.names, [version("a"), version("b")]);
+        holder.on_reply(&Reply::Applied, at(210), 0.0);
+        let beat = holder.begin(SentAt(at(H)), version("c"));
+        assert_eq!(beat.names, [version("b"), version("c")], "what can't be applied any more is not named");
+        assert!(!beat.or_absent);
+        holder.on_reply(&Reply::Unknown, at(H + 1), 0.0);
+        holder.work_ended(at(H + 2));
+        let release = holder.begin(SentAt(at(H + 2)), version("r"));
+        assert_eq!((release.kind, release.or_absent), (WriteKind::Release, false), "a release creates nothing");
+        assert_eq!(release.names, [version("b"), version("c"), version("r")]);
+    }
+
+    #[test]
+    fn after_three_unknown_writes_one_read_settles() {
+        let unknown = |n: u64, name| vec![Send(H + n * 700, name), Unknown(H + n * 700 + 10)];
+        let script: Vec<In> =
+            [holding(), unknown(0, "b"), unknown(1, "c"), unknown(2, "d")].into_iter().flatten().collect();
+        assert_eq!(after(&script).poll(at(H + 2_800)), Step::Read, "four names at most");
+        for (name, seen, phase, held) in [
+            ("the base stands", Some(record("a")), Phase::Holding, Some(V)),
+            ("the second of them is current", Some(record("c")), Phase::Holding, Some(H + 700 + V)),
+            ("somebody else is", Some(record("x")), Phase::Lost(Loss::TakenOver), None),
+            ("nothing is", Some(Seen::Absent), Phase::Lost(Loss::RecordGone), None),
+            ("the read failed", None, Phase::Holding, Some(V)),
+        ] {
+            let holder = after(&with(script.clone(), &[Read(H + 2_800, seen)]));
+            assert_eq!((holder.phase(), holder.held_until()), (phase, held.map(at)), "{name}");
+        }
+        // The memory outlasts the condition: a write that is left out and is applied late is still known.
+        let late =
+            with(script, &[Read(H + 2_800, Some(record("a"))), Send(H + 2_900, "e"), Refused(H + 2_950, record("b"))]);
+        assert_eq!(after(&late).phase(), Phase::Holding);
+        assert_eq!(after(&late).held_until(), Some(at(H + V)));
+    }
+
+    #[test]
+    fn claims_settle_by_a_read_too() {
+        let script: Vec<In> =
+            (0..3_u64).flat_map(|n| [Send(n * 700, ["a", "b", "c"][n as usize]), Unknown(n * 700 + 10)]).collect();
+        for (name, seen, phase) in [
+            ("the base stands: claim on", record("old"), Phase::Claiming),
+            ("one of them was applied", record("b"), Phase::Holding),
+            ("somebody else was faster", record("x"), Phase::Refused),
+        ] {
+            assert_eq!(after(&with(script.clone(), &[Read(2_800, Some(seen))])).phase(), phase, "{name}");
+        }
+        let mut creation = Holder::claim(None, 1, terms(), at(0));
+        for (n, name) in [(0_u64, "a"), (1, "b"), (2, "c"), (3, "d")] {
+            if creation.poll(at(n * 700)) == Step::Read {
+                creation.begin_read();
+                creation.on_read(Some(&Seen::Absent), at(n * 700), 0.0);
+            }
+            feed(&mut creation, &Send(n * 700, name));
+            feed(&mut creation, &Unknown(n * 700 + 10));
+        }
+        assert_eq!(creation.phase(), Phase::Claiming, "absent: create it again");
+    }
+
+    #[test]
+    fn misses_count_and_are_forgiven() {
+        let missed = with(holding(), &[Send(H, "b"), Unknown(H + 10)]);
+        assert_eq!(after(&missed).misses(), 1);
+        assert_eq!(after(&with(missed, &[Send(H + 100, "c"), Applied(H + 110)])).misses(), 0);
+    }
+}
+
+mod follower {
+    use super::*;
+
+    fn observation(seen: &[(u64, Seen)]) -> Observation {
+        let mut known = Observation::default();
+        for (time, seen) in seen {
+            observe(&mut known, *time, seen.clone(), Consistency::Strong);
+        }
+        known
+    }
+
+    /// Sent 10 ms before it was answered.
+    fn observe(known: &mut Observation, time: u64, seen: Seen, by: Consistency) -> Noted {
+        known.observe(seen, SentAt(at(time - 10)), ReceivedAt(at(time)), by)
+    }
+
+    fn verdict(known: &Observation, time: u64) -> Verdict {
+        known.verdict(at(time), Absence::WaitsOutLease, ms(1_000))
+    }
+
+    fn of(writer: Writer) -> Seen {
+        Seen::Record(Sighting { writer, ..sighting("x") })
+    }
+
+    #[test]
+    fn verdicts() {
+        let free = |name| Verdict::Free { base: Some(version(name)) };
+        let held = |time| Verdict::HeldUntil(at(time));
+        let table: Vec<(&str, Vec<(u64, Seen)>, u64, Verdict)> = vec![
+            ("never read", vec![], 99, Verdict::Unknown),
+            ("absent from the start", vec![(100, Seen::Absent)], 100, Verdict::Free { base: None }),
+            ("held", vec![(100, record("x"))], 101, held(100 + L)),
+            ("a nanosecond short of its lease", vec![(100, record("x"))], 99 + L, held(100 + L)),
+            ("unchanged for its lease", vec![(100, record("x"))], 100 + L, free("x")),
+            (
+                "unchanged, read again: the timer runs on",
+                vec![(100, record("x")), (9_000, record("x"))],
+                9_001,
+                held(100 + L),
+            ),
+            ("renewed: the timer starts anew", vec![(100, record("x")), (9_000, record("y"))], 9_001, held(9_000 + L)),
+            ("released", vec![(100, released("x"))], 100, free("x")),
+            ("released later, version unchanged", vec![(100, record("x")), (200, released("x"))], 200, free("x")),
+            ("acquired again, version unchanged", vec![(100, released("x")), (200, record("x"))], 200, held(100 + L)),
+            ("foreign: a quarter more", vec![(100, of(Writer::Foreign))], 100 + L, held(100 + L + L / 4)),
+            ("foreign: a quarter more is enough", vec![(100, of(Writer::Foreign))], 100 + L + L / 4, free("x")),
+            (
+                "newer format, however old",
+                vec![(100, of(Writer::Newer))],
+                100 * L,
+                Verdict::Blocked(Obstacle::NewerFormat),
+            ),
+            ("malformed, however old", vec![(100, Seen::Malformed)], 100 * L, Verdict::Blocked(Obstacle::Malformed)),
+            ("mended", vec![(100, Seen::Malformed), (200, released("x"))], 200, free("x")),
+            (
+                "vanished while held: its lease is waited out",
+                vec![(100, record("x")), (200, Seen::Absent)],
+                300,
+                held(100 + L),
+            ),
+            (
+                "vanished while held, waited out",
+                vec![(100, record("x")), (200, Seen::Absent)],
+                100 + L,
+                Verdict::Free { base: None },
+            ),
+            (
+                "vanished after a release",
+                vec![(100, released("x")), (200, Seen::Absent)],
+                200,
+                Verdict::Free { base: None },
+            ),
+        ];
+        for (name, seen, time, expected) in table {
+            assert_eq!(verdict(&observation(&seen), time), expected, "{name}");
+        }
+        let gone = observation(&[(100, record("x")), (200, Seen::Absent)]);
+        let deleted = gone.verdict(at(200), Absence::Free, ms(1_000));
+        assert_eq!(deleted, Verdict::Free { base: None }, "where records are deleted on release, absent is free");
+    }
+
+    #[test]
+    fn answers_from_the_past_change_nothing() {
+        use Consistency::{Eventual, Strong};
+        let old = |name, token| Seen::Record(Sighting { token: Some(token), ..sighting(name) });
+        let table: Vec<(&str, Seen, Consistency, Noted)> = vec![
+            ("the version before", old("a", 3), Eventual, Noted::Stale),
+            ("absent, but it was there", Seen::Absent, Eventual, Noted::Stale),
+            ("an unknown version with a lower token", old("c", 2), Eventual, Noted::Stale),
+            ("the same", old("b", 4), Eventual, Noted::Same),
+            ("the next", old("c", 4), Eventual, Noted::Changed),
+            ("absent, confirmed", Seen::Absent, Strong, Noted::Changed),
+            ("a lower token, confirmed", old("c", 2), Strong, Noted::TokenRegressed { floor: 4, found: 2 }),
+            ("the version before, confirmed: restored", old("a", 4), Strong, Noted::Changed),
+        ];
+        for (name, seen, by, expected) in table {
+            let mut known = observation(&[(100, old("a", 3)), (200, old("b", 4))]);
+            assert_eq!(observe(&mut known, 300, seen.clone(), by), expected, "{name}");
+            if expected == Noted::Stale {
+                assert_eq!(verdict(&known, 400), Verdict::HeldUntil(at(200 + L)), "{name}: the timer runs on");
+                let next = Candidate::new(ms(1_000), ms(L), Absence::WaitsOutLease, false).next(&known, at(400));
+                assert_eq!(next, Next::Read(Strong), "{name}: doubt is settled by one strong read");
+            }
+        }
+        let mut known = observation(&[(100, record("a")), (200, record("b"))]);
+        let early = known.observe(record("a"), SentAt(at(150)), ReceivedAt(at(300)), Strong);
+        assert_eq!(early, Noted::Stale, "a strong answer is as old as its request");
+    }
+
+    /// R6.
+    #[test]
+    fn tokens_rise_above_everything_seen() {
+        assert_eq!(Observation::default().next_token(), 1);
+        assert_eq!(observation(&[(100, record("x"))]).next_token(), 5);
+        let restored = Seen::Record(Sighting { token: Some(2), ..sighting("y") });
+        assert_eq!(observation(&[(100, record("x")), (200, restored)]).next_token(), 5, "healed, not followed");
+        assert_eq!(observation(&[(100, record("x")), (200, Seen::Absent)]).next_token(), 5, "remembered");
+        assert_eq!(observation(&[(100, of(Writer::Foreign))]).next_token(), 1, "a foreign writer's may be stale");
+        let highest = Seen::Record(Sighting { token: Some(u64::MAX), ..sighting("y") });
+        assert_eq!(observation(&[(100, highest)]).next_token(), u64::MAX, "no overflow");
+    }
+
+    #[test]
+    fn candidates_read_wait_and_claim_when_they_should() {
+        let poll = 1_000;
+        let candidate = || Candidate::new(ms(poll), ms(L), Absence::WaitsOutLease, false);
+        let held = || observation(&[(100, record("x"))]);
+        let claim = |name: &str| Next::Claim { base: Some(version(name)), token: 5 };
+        // First contact.
+        let unknown = Observation::default();
+        assert_eq!(candidate().next(&unknown, at(0)), Next::Read(Consistency::Eventual));
+        let creating = Candidate::new(ms(poll), ms(L), Absence::Free, true);
+        assert_eq!(creating.next(&unknown, at(0)), Next::Claim { base: None, token: 1 }, "creates first");
+        // Polls, and a take-over by its own timer.
+        let mut polled = candidate();
+        polled.answered(&held(), at(100));
+        assert_eq!(polled.next(&held(), at(200)), Next::Wait(at(100 + poll)));
+        assert_eq!(polled.next(&held(), at(100 + poll)), Next::Read(Consistency::Eventual));
+        polled.answered(&held(), at(L - 200));
+        assert_eq!(polled.next(&held(), at(L - 100)), Next::Wait(at(100 + L)), "not at the next poll");
+        assert_eq!(polled.next(&held(), at(100 + L)), claim("x"));
+        // Refused by something new: at once again; by nothing new: after a poll.
+        let free = observation(&[(100, released("x"))]);
+        let mut refused = candidate();
+        refused.refused(Noted::Changed, at(500));
+        assert_eq!(refused.next(&free, at(500)), claim("x"));
+        refused.refused(Noted::Same, at(500));
+        assert_eq!(refused.next(&free, at(500)), Next::Wait(at(500 + poll)), "no tight loop");
+        assert_eq!(refused.next(&free, at(500 + poll)), claim("x"));
+        // Failures back off: P/8, doubled, up to P, and ten times that where only a human helps.
+        let mut failed = candidate();
+        for expected in [250, 500, 1_000, 1_000] {
+            failed.failed(true, at(0), 1.0);
+            assert_eq!(failed.next(&unknown, at(0)), Next::Wait(at(expected)));
+            assert_eq!(failed.next(&free, at(0)), Next::Wait(at(expected)), "even when it is free");
+        }
+        for _ in 0..10 {
+            failed.failed(false, at(0), 1.0);
+        }
+        assert_eq!(failed.next(&unknown, at(0)), Next::Wait(at(10 * poll)));
+        failed.answered(&free, at(0));
+        assert_eq!(failed.next(&free, at(0)), claim("x"), "forgiven");
+        // What is never taken over is looked at rarely.
+        let blocked = observation(&[(100, Seen::Malformed)]);
+        let mut slow = candidate();
+        slow.answered(&blocked, at(100));
+        assert_eq!(slow.next(&blocked, at(200)), Next::Wait(at(100 + 10 * poll)));
+        assert_eq!(slow.next(&blocked, at(100 + 10 * poll)), Next::Read(Consistency::Eventual));
+    }
+}
