@@ -96,6 +96,7 @@ mod holder {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "one table")]
     fn every_phase_answers_every_input_as_it_should() {
         use Phase::{Claiming, Draining, Ended, Holding, Lost, Releasing};
         let lost = || with(holding(), &[Expire(V)]);
@@ -332,8 +333,23 @@ mod holder {
 
     #[test]
     fn claims_settle_by_a_read_too() {
-        let script: Vec<In> =
-            (0..3_u64).flat_map(|n| [Send(n * 700, ["a", "b", "c"][n as usize]), Unknown(n * 700 + 10)]).collect();
+        let script: Vec<In> = (0..3_u64)
+            .flat_map(|n| {
+                [
+                    Send(
+                        n * 700,
+                        if n == 0 {
+                            "a"
+                        } else if n == 1 {
+                            "b"
+                        } else {
+                            "c"
+                        },
+                    ),
+                    Unknown(n * 700 + 10),
+                ]
+            })
+            .collect();
         for (name, seen, phase) in [
             ("the base stands: claim on", record("old"), Phase::Claiming),
             ("one of them was applied", record("b"), Phase::Holding),
@@ -364,6 +380,9 @@ mod holder {
 mod follower {
     use super::*;
 
+    /// What was seen, at which milliseconds.
+    type History = Vec<(u64, Seen)>;
+
     fn observation(seen: &[(u64, Seen)]) -> Observation {
         let mut known = Observation::default();
         for (time, seen) in seen {
@@ -389,7 +408,7 @@ mod follower {
     fn verdicts() {
         let free = |name| Verdict::Free { base: Some(version(name)) };
         let held = |time| Verdict::HeldUntil(at(time));
-        let table: Vec<(&str, Vec<(u64, Seen)>, u64, Verdict)> = vec![
+        let table: Vec<(&str, History, u64, Verdict)> = vec![
             ("never read", vec![], 99, Verdict::Unknown),
             ("absent from the start", vec![(100, Seen::Absent)], 100, Verdict::Free { base: None }),
             ("held", vec![(100, record("x"))], 101, held(100 + L)),
