@@ -28,6 +28,17 @@ impl Clock {
         }
     }
 
+    /// The wall clock as RFC 3339 text, for people. Never compared.
+    pub(crate) fn wall_text(self) -> String {
+        let now = match self {
+            #[allow(clippy::disallowed_methods, reason = "the one place that reads a wall clock, for people only")]
+            Self::System => time::OffsetDateTime::from(std::time::SystemTime::now()),
+            #[cfg(feature = "test-util")]
+            Self::Runtime(origin) => time::OffsetDateTime::UNIX_EPOCH + origin.elapsed(),
+        };
+        now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+    }
+
     /// Waits on the runtime's timer. It may fire late after a suspend: see [`watch_for_jumps`].
     pub(crate) async fn sleep_until(self, until: Moment) {
         tokio::time::sleep(until.since(self.now())).await;
@@ -94,13 +105,6 @@ compile_error!(
      that run this never suspend"
 );
 
-/// The wall clock as RFC 3339 text, for people. Never compared.
-pub(crate) fn wall_clock_text() -> String {
-    #[allow(clippy::disallowed_methods, reason = "the one place that reads a wall clock, for people only")]
-    let now = time::OffsetDateTime::from(std::time::SystemTime::now());
-    now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_wall_clock_text_is_rfc_3339() {
-        let text = wall_clock_text();
+        let text = Clock::System.wall_text();
         assert!(text.len() >= 20 && text.ends_with('Z') && text.as_bytes()[10] == b'T', "{text}");
     }
 }

@@ -187,7 +187,7 @@ impl Campaign {
             text: self.context.duration_text(&self.request.key),
             heartbeat: settings.timing.heartbeat(),
             data: self.request.data.clone(),
-            acquired_at: crate::clock::wall_clock_text(),
+            acquired_at: self.context.clock.wall_text(),
             fencing: !settings.delete_on_release,
             delete_on_release: settings.delete_on_release,
         };

@@ -1,0 +1,25 @@
+//! The lock layer and the elector on the real SDK and the embedded engine, in simulated time.
+
+mod elections;
+mod input;
+mod locks;
+mod requests;
+
+use dynamo_elector::{Embedded, Faults, LockClient, LockClientBuilder};
+
+/// A client in simulated time, on the table `locks`.
+fn builder(engine: &Embedded, faults: &Faults, seed: u64) -> LockClientBuilder {
+    LockClient::builder(&engine.client_with_faults(faults), "locks")
+        .share_http_client()
+        .create_table()
+        .owner(format!("node-{seed}"))
+        .simulated(seed)
+}
+
+async fn client(engine: &Embedded, faults: &Faults, seed: u64) -> LockClient {
+    builder(engine, faults, seed).build().await.unwrap()
+}
+
+fn operations(faults: &Faults, from: usize) -> Vec<String> {
+    faults.calls()[from..].iter().map(|(call, _)| call.operation.clone()).collect()
+}
