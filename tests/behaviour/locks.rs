@@ -1,10 +1,12 @@
 //! Locks: acquire, hold, hand over, take over.
 
+use std::future::IntoFuture;
 use std::time::Duration;
 
-use dynamo_elector::{Embedded, EndReason, Fault, Faults, ReleaseOutcome};
+use aws_sdk_dynamodb::types::AttributeValue;
+use dynamo_elector::{Embedded, EndReason, ErrorKind, Fault, Faults, ReleaseOutcome};
 
-use crate::client;
+use crate::{builder, client};
 
 #[tokio::test(start_paused = true)]
 async fn a_lock_is_held_by_one_and_handed_over_on_release() {
@@ -52,4 +54,151 @@ async fn an_applied_heartbeat_whose_reply_is_lost_costs_nothing() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(lock.is_valid());
     }
+}
+
+/// Dropping an acquisition at any moment leaks nothing for longer than a lease.
+#[tokio::test(start_paused = true)]
+async fn an_acquisition_that_is_dropped_takes_its_claim_back() {
+    for dropped_after in [0, 1, 5, 30, 400, 1_500] {
+        for fault in [Fault::Deliver, Fault::LoseReply, Fault::LoseRequest, slow(20, 20), slow(200, 300)] {
+            let engine = Embedded::in_memory().unwrap();
+            let faults = Faults::none();
+            let (one, two) = (client(&engine, &faults, 1).await, client(&engine, &Faults::none(), 2).await);
+            let mut first = true;
+            let injected = fault.clone();
+            faults.set(move |call| {
+                if call.operation == "UpdateItem" && std::mem::take(&mut first) {
+                    injected.clone()
+                } else {
+                    Fault::Deliver
+                }
+            });
+            let acquisition = one.acquire("job").into_future();
+            let _ = tokio::time::timeout(Duration::from_millis(dropped_after), acquisition).await.map(drop);
+            let next = two.acquire("job").wait_up_to(Duration::from_secs(14)).await;
+            assert!(next.is_ok(), "dropped after {dropped_after} ms, {fault:?}: {next:?}");
+        }
+    }
+}
+
+fn slow(request: u64, reply: u64) -> Fault {
+    Fault::Delay { request: Duration::from_millis(request), reply: Duration::from_millis(reply) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_was_given_up_leaves_no_broken_record() {
+    let engine = Embedded::in_memory().unwrap();
+    let faults = Faults::none();
+    let locks = client(&engine, &faults, 1).await;
+    let mut lost = 0;
+    faults.set(move |call| {
+        lost += u32::from(call.operation == "UpdateItem");
+        if call.operation == "UpdateItem" && lost <= 3 { Fault::LoseRequest } else { Fault::Deliver }
+    });
+    let waited = tokio::time::timeout(Duration::from_millis(1_200), locks.acquire("job").into_future()).await;
+    assert!(waited.is_err());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(locks.get("job").await.unwrap().is_none(), "a release creates nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sort_keys_name_different_locks() {
+    let engine = Embedded::in_memory().unwrap();
+    let locks = builder(&engine, &Faults::none(), 1).sort_key_name("part").build().await.unwrap();
+    let one = locks.acquire("job").sort_key("one").data("payload").await.unwrap();
+    let two = locks.acquire("job").sort_key("two").wait_up_to(Duration::from_secs(1)).await.unwrap();
+    assert!(one.is_valid() && two.is_valid());
+    assert_eq!(two.key(), "job/two");
+    assert_eq!(locks.acquire("job").await.unwrap_err().kind(), ErrorKind::InvalidInput, "the sort key is missing");
+    let blocked = locks.acquire("job").sort_key("one").wait_up_to(Duration::from_secs(1)).await;
+    assert_eq!(blocked.unwrap_err().kind(), ErrorKind::WaitOver);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_takes_over_what_earlier_tries_saw_expire() {
+    let engine = Embedded::in_memory().unwrap();
+    let faults = Faults::none();
+    let (one, two) = (client(&engine, &faults, 1).await, client(&engine, &Faults::none(), 2).await);
+    let _dead = one.acquire("job").await.unwrap();
+    faults.set(|_| Fault::LoseRequest);
+    let started = tokio::time::Instant::now();
+    let lock = loop {
+        // R12: each try is a new call; what they saw lives in the client.
+        match two.try_acquire("job").await.unwrap() {
+            Some(lock) => break lock,
+            None => tokio::time::sleep(Duration::from_millis(500)).await,
+        }
+    };
+    assert_eq!(lock.fencing_token(), Some(2));
+    assert!(started.elapsed() < Duration::from_secs(12), "one lease, not two: {:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_reports_every_lock_and_may_be_repeated() {
+    let engine = Embedded::in_memory().unwrap();
+    let locks = client(&engine, &Faults::none(), 1).await;
+    let (one, two) = (locks.acquire("one").await.unwrap(), locks.acquire("two").await.unwrap());
+    let waiting = locks.clone();
+    let pending = tokio::spawn(async move { waiting.acquire("one").await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut report = locks.shutdown().await.locks;
+    report.sort_by(|a, b| a.0.cmp(&b.0));
+    let released = |key: &str| (key.to_owned(), ReleaseOutcome::Released);
+    assert_eq!(report, [released("one"), released("two")]);
+    assert_eq!(one.end_reason(), Some(EndReason::ShutDown));
+    assert!(!one.is_valid() && two.lost().is_cancelled());
+    assert_eq!(pending.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(locks.shutdown().await.locks.len(), 2, "the same report again");
+    assert_eq!(locks.acquire("three").await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(one.heartbeat().await.unwrap_err().kind(), ErrorKind::NotHeld);
+}
+
+/// R10: a panic on the keeper ends what it can't renew any more, and says so.
+#[tokio::test(start_paused = true)]
+async fn a_panic_on_the_keeper_ends_the_lock() {
+    let engine = Embedded::in_memory().unwrap();
+    let faults = Faults::none();
+    let locks = client(&engine, &faults, 1).await;
+    let (lock, other) = (locks.acquire("job").await.unwrap(), locks.acquire("other").await.unwrap());
+    faults.set(|call| {
+        assert!(!call.body.contains("\"S\":\"job\""), "injected");
+        Fault::Deliver
+    });
+    lock.lost().cancelled().await;
+    assert_eq!(lock.end_reason(), Some(EndReason::KeeperFailed));
+    assert!(!lock.is_valid());
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(other.is_valid(), "the others go on");
+}
+
+/// R3: that is how an operator, or a client of another make, forces a step-down.
+#[tokio::test(start_paused = true)]
+async fn a_record_marked_released_ends_the_lock() {
+    let engine = Embedded::in_memory().unwrap();
+    let locks = client(&engine, &Faults::none(), 1).await;
+    let lock = locks.acquire("job").await.unwrap();
+    let text = |text: &str| AttributeValue::S(text.into());
+    let mark = engine.client().update_item().table_name("locks").key("key", text("job"));
+    let mark = mark.update_expression("SET #r = :r").expression_attribute_names("#r", "isReleased");
+    mark.expression_attribute_values(":r", text("1")).send().await.unwrap();
+    lock.lost().cancelled().await;
+    assert_eq!(lock.end_reason(), Some(EndReason::ReleasedByAnother));
+    assert_eq!(lock.release().await, ReleaseOutcome::AlreadyGone);
+}
+
+/// R6: whoever deletes the record under a holder gains nothing.
+#[tokio::test(start_paused = true)]
+async fn a_record_deleted_under_a_holder_is_waited_out() {
+    let engine = Embedded::in_memory().unwrap();
+    let faults = Faults::none();
+    let (one, two) = (client(&engine, &faults, 1).await, client(&engine, &Faults::none(), 2).await);
+    let lock = one.acquire("job").await.unwrap();
+    assert!(two.try_acquire("job").await.unwrap().is_none());
+    let seen = tokio::time::Instant::now();
+    let delete = engine.client().delete_item().table_name("locks").key("key", AttributeValue::S("job".into()));
+    delete.send().await.unwrap();
+    let next = two.acquire("job").await.unwrap();
+    assert!(!lock.is_valid());
+    assert!(seen.elapsed() >= Duration::from_millis(9_900), "{:?}", seen.elapsed());
+    assert_eq!(next.fencing_token(), Some(2), "and the tokens go on rising");
 }
