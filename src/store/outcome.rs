@@ -83,7 +83,7 @@ fn by_code(at: &str, code: &str, message: &str) -> (ErrorKind, String) {
         | "NotAuthorized"
         | "OptInRequired" => (
             ErrorKind::AccessDenied,
-            format!("{at} was denied ({code}): check the credentials and that their policy permits {at}"),
+            format!("{at} was denied ({code}): check the credentials and that their policy permits dynamodb:{at}"),
         ),
         "ValidationException" if message.contains("size") => {
             (ErrorKind::InvalidInput, format!("{at} was refused, the record would be too large: use less data"))

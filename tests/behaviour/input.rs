@@ -2,15 +2,23 @@
 
 use std::time::Duration;
 
-use dynamo_elector::{Elector, Embedded, ErrorKind, Faults, LockClient, Timing};
+use aws_sdk_dynamodb::types::AttributeValue;
+use dynamo_elector::{Elector, Embedded, Error, ErrorKind, Fault, Faults, LockClient, Timing};
 
-use crate::client;
+use crate::{client, operations};
+
+/// The kind, after a look at the message: it must say something, in one line.
+fn kind<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorKind {
+    let error = result.unwrap_err();
+    let message = error.to_string();
+    assert!(message.len() > 20 && !message.contains('\n'), "{message:?} helps nobody");
+    error.kind()
+}
 
 #[tokio::test(start_paused = true)]
 async fn bad_input_is_refused_with_a_reason() {
     let engine = Embedded::in_memory().unwrap();
     let sdk = engine.client();
-    let kind = |result: Result<LockClient, dynamo_elector::Error>| result.unwrap_err().kind();
     assert_eq!(
         kind(LockClient::builder(&sdk, "locks").build().await),
         ErrorKind::InvalidInput,
@@ -32,7 +40,6 @@ async fn bad_input_is_refused_with_a_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn a_malformed_record_is_reported_and_never_taken_over() {
-    use aws_sdk_dynamodb::types::AttributeValue;
     let engine = Embedded::in_memory().unwrap();
     let locks = client(&engine, &Faults::none(), 1).await;
     let text = |text: &str| AttributeValue::S(text.into());
@@ -45,4 +52,150 @@ async fn a_malformed_record_is_reported_and_never_taken_over() {
     assert_eq!(trouble.kind, ErrorKind::MalformedRecord);
     let item = engine.client().get_item().table_name("locks").key("key", text("job")).send().await.unwrap();
     assert_eq!(item.item().unwrap().len(), 2, "untouched");
+}
+
+fn text(text: &str) -> AttributeValue {
+    AttributeValue::S(text.into())
+}
+
+async fn put(engine: &Embedded, item: &[(&str, AttributeValue)]) {
+    let put = engine.client().put_item().table_name("locks");
+    item.iter().fold(put, |put, (name, value)| put.item(*name, value.clone())).send().await.unwrap();
+}
+
+fn record(version: &str, lease: &str) -> Vec<(&'static str, AttributeValue)> {
+    vec![
+        ("key", text("job")),
+        ("ownerName", text("somebody")),
+        ("leaseDuration", text(lease)),
+        ("recordVersionNumber", text(version)),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_with_other_keys_is_refused() {
+    use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
+    let engine = Embedded::in_memory().unwrap();
+    let numbers = engine.client().create_table().table_name("numbers").billing_mode(BillingMode::PayPerRequest);
+    let definition = AttributeDefinition::builder().attribute_name("key").attribute_type(ScalarAttributeType::N);
+    let schema = KeySchemaElement::builder().attribute_name("key").key_type(KeyType::Hash);
+    let create = numbers.attribute_definitions(definition.build().unwrap()).key_schema(schema.build().unwrap());
+    create.send().await.unwrap();
+    let build = LockClient::builder(&engine.client(), "numbers").share_http_client().build().await;
+    assert!(build.as_ref().unwrap_err().to_string().contains("type N"), "{build:?}");
+    assert_eq!(kind(build), ErrorKind::TableUnfit);
+}
+
+/// R14: each kind of damage, told by the attribute's name, and never taken over.
+#[tokio::test(start_paused = true)]
+async fn damaged_records_are_told_by_the_attribute() {
+    let damage: [(&str, Option<AttributeValue>); 8] = [
+        ("ownerName", None),
+        ("leaseDuration", None),
+        ("leaseDuration", Some(text("1d"))),
+        ("leaseDuration", Some(text("20000h"))),
+        ("leaseDuration", Some(AttributeValue::N("10".into()))),
+        ("recordVersionNumber", None),
+        ("recordVersionNumber", Some(AttributeValue::Bool(true))),
+        ("data", Some(text("not binary"))),
+    ];
+    for (attribute, value) in damage {
+        let engine = Embedded::in_memory().unwrap();
+        let faults = Faults::none();
+        let locks = client(&engine, &faults, 1).await;
+        let mut item = record("v1", "10s");
+        item.retain(|(name, _)| *name != attribute);
+        item.extend(value.map(|value| (attribute, value)));
+        put(&engine, &item).await;
+        let error = locks.acquire("job").await.unwrap_err();
+        assert!(error.to_string().contains(attribute), "{error} does not name {attribute}");
+        assert_eq!(error.kind(), ErrorKind::MalformedRecord);
+        assert_eq!(locks.get("job").await.unwrap_err().kind(), ErrorKind::MalformedRecord);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(kind(locks.try_acquire("job").await), ErrorKind::MalformedRecord);
+        assert!(!operations(&faults, 0).contains(&"UpdateItem".into()), "nothing was written");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_of_a_newer_format_is_waited_for_and_never_taken_over() {
+    let engine = Embedded::in_memory().unwrap();
+    let faults = Faults::none();
+    let locks = client(&engine, &faults, 1).await;
+    let mut item = record("v1", "10s");
+    item.push(("stampedVersion", text("2:v1")));
+    put(&engine, &item).await;
+    let elector = Elector::builder(&locks, "job").build().unwrap();
+    let campaign = tokio::time::timeout(Duration::from_secs(600), elector.campaign()).await;
+    assert!(campaign.is_err(), "never");
+    assert_eq!(elector.status().borrow().trouble.as_ref().unwrap().kind, ErrorKind::NewerFormat);
+    assert!(operations(&faults, 0).iter().filter(|op| *op == "GetItem").count() < 120, "a slow retry");
+    assert_eq!(kind(locks.acquire("job").await), ErrorKind::NewerFormat);
+}
+
+/// A lease below the sane minimum is raised to it, and a foreign holder gets a quarter more.
+#[tokio::test(start_paused = true)]
+async fn a_foreign_lease_is_waited_for_with_a_margin() {
+    for (lease, least) in [("10s", 12_500), ("10000", 12_500), ("1ms", 1_250)] {
+        let engine = Embedded::in_memory().unwrap();
+        let locks = client(&engine, &Faults::none(), 1).await;
+        put(&engine, &record("v1", lease)).await;
+        let start = tokio::time::Instant::now();
+        let lock = locks.acquire("job").await.unwrap();
+        let waited = start.elapsed();
+        let range = Duration::from_millis(least)..Duration::from_millis(least + 100);
+        assert!(range.contains(&waited), "{lease}: {waited:?}");
+        lock.release().await;
+        let kept = locks.get("job").await.unwrap().unwrap();
+        assert_eq!(
+            kept.duration_text(),
+            if lease == "10000" { dynamo_elector::DurationText::JavaMillis } else { dynamo_elector::DurationText::Go }
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_of_400_kilobytes_is_an_error_and_not_a_panic() {
+    let engine = Embedded::in_memory().unwrap();
+    let faults = Faults::none();
+    let locks = client(&engine, &faults, 1).await;
+    let acquired = locks.acquire("job").data(vec![0; 400 * 1024]).wait_up_to(Duration::from_secs(5)).await;
+    let error = acquired.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
+    assert!(operations(&faults, 0).len() < 10, "refused for good: not tried again and again");
+    assert!(locks.get("job").await.unwrap().is_none());
+    // One that somebody else made is read, and taken over if it fits.
+    let mut item = record("v1", "1s");
+    item.push(("data", AttributeValue::B(aws_sdk_dynamodb::primitives::Blob::new(vec![7; 380 * 1024]))));
+    put(&engine, &item).await;
+    let lock = locks.acquire("job").await.unwrap();
+    assert_eq!(locks.get("job").await.unwrap().unwrap().data().unwrap().len(), 380 * 1024, "data is kept");
+    drop(lock);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_permission_is_said_at_once() {
+    let engine = Embedded::in_memory().unwrap();
+    let faults = Faults::none();
+    let locks = client(&engine, &faults, 1).await;
+    faults.set(|_| Fault::AccessDenied);
+    let error = locks.acquire("job").await.unwrap_err();
+    assert!(error.to_string().contains("dynamodb:GetItem"), "names the permission that is missing: {error}");
+    assert_eq!(error.kind(), ErrorKind::AccessDenied);
+    assert_eq!(kind(locks.try_acquire("job").await), ErrorKind::AccessDenied);
+    assert_eq!(kind(locks.get("job").await), ErrorKind::AccessDenied);
+    assert!(operations(&faults, 0).len() < 10);
+}
+
+/// Without `DescribeTable` it starts, and says that the table was not checked.
+#[tokio::test(start_paused = true)]
+async fn a_table_that_can_not_be_checked_is_reported() {
+    let engine = Embedded::in_memory().unwrap();
+    drop(client(&engine, &Faults::none(), 1).await);
+    let denied =
+        Faults::script(|call| if call.operation == "DescribeTable" { Fault::AccessDenied } else { Fault::Deliver });
+    let locks = LockClient::builder(&engine.client_with_faults(&denied), "locks").share_http_client().simulated(2);
+    let locks = locks.build().await.unwrap();
+    assert!(!locks.table_was_checked());
+    assert!(locks.acquire("job").await.is_ok());
 }
