@@ -1,9 +1,12 @@
 //! The lock layer and the elector on the real SDK and the embedded engine, in simulated time.
 
+#![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
+
 mod elections;
 mod input;
 mod locks;
 mod requests;
+mod telemetry;
 
 use dynamo_elector::{Embedded, Faults, LockClient, LockClientBuilder};
 

@@ -1,0 +1,126 @@
+//! Which module may use which, and what may appear where: rules that a compiler does not check.
+
+#![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// All sources below `src`, without their unit tests.
+fn sources() -> Vec<(String, String)> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { walk(&path, found) } else { found.push(path) }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    walk(&root, &mut found);
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned();
+        (path.strip_prefix(&root).unwrap().display().to_string(), code)
+    };
+    found.into_iter().map(read).collect()
+}
+
+/// The room that a file belongs to: `lock/hold.rs` and `lock.rs` to `lock`.
+fn room(file: &str) -> &str {
+    file.split(['/', '.']).next().unwrap_or(file)
+}
+
+/// From the bottom up: a room may use rooms to its left only.
+const MAY_USE: [(&str, &[&str]); 10] = [
+    ("timing", &[]),
+    ("error", &[]),
+    ("protocol", &[]),
+    ("clock", &["protocol"]),
+    ("store", &["protocol", "error", "timing"]),
+    ("telemetry", &["error", "store", "lock"]),
+    ("lock", &["store", "protocol", "timing", "clock", "error", "telemetry", "embedded"]),
+    ("elector", &["lock", "store", "protocol", "clock", "error", "leadership", "status", "telemetry"]),
+    ("leadership", &["lock", "elector", "error", "timing"]),
+    ("status", &["lock", "protocol", "clock", "error"]),
+];
+
+#[test]
+fn rooms_use_only_what_they_may() {
+    let rooms: Vec<&str> = MAY_USE.iter().map(|(room, _)| *room).chain(["embedded"]).collect();
+    let mut uses = 0;
+    for (file, code) in sources() {
+        let own = room(&file);
+        if own == "lib" {
+            continue;
+        }
+        let allowed =
+            MAY_USE.iter().find(|(room, _)| *room == own).map_or(&["error", "store", "lock"][..], |(_, uses)| uses);
+        for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for used in line.split("crate::").skip(1) {
+                let used = used.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default();
+                if rooms.contains(&used) && used != own {
+                    uses += 1;
+                    assert!(allowed.contains(&used), "{file} uses {used}: {line}");
+                }
+            }
+        }
+    }
+    assert!(uses > 50, "the check sees {uses} uses: is it blind?");
+}
+
+/// The core is pure: no clock, no randomness, no async, no network, no logging, no I/O.
+#[test]
+fn the_protocol_is_pure() {
+    let mut files = 0;
+    for (file, code) in sources().into_iter().filter(|(file, _)| room(file) == "protocol") {
+        files += 1;
+        for word in [
+            "tokio",
+            "async ",
+            "aws_",
+            "Instant",
+            "SystemTime",
+            "getrandom",
+            "tracing",
+            "metrics::",
+            "std::io",
+            "std::net",
+        ] {
+            let used = code.lines().find(|line| !line.trim_start().starts_with("//") && line.contains(word));
+            assert!(used.is_none(), "{file}: {used:?}");
+        }
+    }
+    assert!(files >= 5, "{files} files");
+}
+
+/// R6: a token is SET, never ADDed. R10: recorders and subscribers are user code, so only the herald
+/// (and builders and `run`, which live on the user's own runtime) may touch them.
+#[test]
+fn what_is_forbidden_where() {
+    for (file, code) in sources() {
+        let says = |word: &str| code.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word));
+        assert!(!says("\"ADD "), "{file} counts with ADD");
+        if !["telemetry.rs", "lock/builder.rs", "elector/run.rs", "lock/keeper.rs"].contains(&file.as_str()) {
+            assert!(!says("tracing::"), "{file} traces on the keeper");
+            assert!(!says("metrics::"), "{file} records metrics on the keeper");
+        }
+        if file != "clock.rs" {
+            assert!(!says("SystemTime") && !says("std::time::Instant"), "{file} reads a clock of its own");
+        }
+    }
+    let keeper = &sources().into_iter().find(|(file, _)| file == "lock/keeper.rs").unwrap().1;
+    let used: Vec<&str> = keeper.lines().filter(|line| line.contains("tracing::")).collect();
+    assert!(used.iter().all(|line| line.contains("NoSubscriber")), "{used:?}");
+}
+
+/// Handles cross threads.
+#[test]
+fn handles_are_send_and_sync() {
+    fn both<T: Send + Sync>() {}
+    both::<dynamo_elector::LockClient>();
+    both::<dynamo_elector::Lock>();
+    both::<dynamo_elector::Elector>();
+    both::<dynamo_elector::Leadership>();
+    both::<dynamo_elector::LeadershipView>();
+    both::<dynamo_elector::Status>();
+    both::<dynamo_elector::Error>();
+}
