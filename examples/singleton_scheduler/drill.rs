@@ -11,6 +11,7 @@ use dynamo_elector::Timing;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -55,8 +56,10 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
         late: None,
         failovers: Vec::new(),
     };
+    let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
         result = drill.act() => result?,
+        _ = terminated.recv() => bail!("terminated"),
         // Children are killed when their handles go, and end by themselves if this process is killed.
         _ = tokio::signal::ctrl_c() => bail!("interrupted"),
     }

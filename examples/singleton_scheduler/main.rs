@@ -4,6 +4,7 @@ mod drill;
 mod replica;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -73,8 +74,17 @@ impl Options {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let mut options = Options::parse();
+async fn main() -> ExitCode {
+    match start(Options::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start(mut options: Options) -> anyhow::Result<()> {
     if let Some(name) = options.replica.clone() {
         return replica::run(&options, name).await;
     }
