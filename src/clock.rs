@@ -121,6 +121,18 @@ mod tests {
         }
     }
 
+    /// The runtime's timer, simulated, knows of 250 ms while the machine's clock has run for longer: a suspend.
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_ran_on_while_timers_stood_still_is_noticed() {
+        let jumps = std::cell::Cell::new(0);
+        let mut watching = std::pin::pin!(watch_for_jumps(Clock::System, || jumps.set(jumps.get() + 1)));
+        assert!(futures::poll!(&mut watching).is_pending());
+        std::thread::sleep(COMPARE_EVERY + JUMP * 2);
+        tokio::time::advance(COMPARE_EVERY).await;
+        assert!(futures::poll!(&mut watching).is_pending());
+        assert_eq!(jumps.get(), 1);
+    }
+
     #[test]
     fn the_wall_clock_text_is_rfc_3339() {
         let text = Clock::System.wall_text();

@@ -1,4 +1,12 @@
-//! Leader election on DynamoDB for long-running services: a leader stops before another can start.
+#![doc = include_str!("../README.md")]
+//!
+//! # Where to start
+//!
+//! - [`Elector::run`]: work that runs while this process leads. [`Elector::campaign`]: the [`Leadership`] itself.
+//! - [`LockClient::acquire`]: locks, one record each, without an election around them.
+//! - [`Timing`]: how long a lease lasts, and the inequalities that keep it safe.
+//! - [`Status`], [`Transition`]: what is known of an election, and every change of it.
+//! - [`Error`], [`ErrorKind`]: what went wrong, and what to do.
 
 mod clock;
 mod elector;

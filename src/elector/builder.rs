@@ -10,7 +10,7 @@ use super::{Elector, Inner, Seat, Settings};
 use crate::error::{Error, ErrorKind};
 use crate::lock::LockClient;
 
-/// Work that takes longer than this to wind down is dropped: half of Docker's and a third of
+/// Work that takes longer than this to wind down is dropped: half of Docker's and a sixth of
 /// Kubernetes' grace period, so that the release still fits in.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 

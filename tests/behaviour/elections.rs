@@ -319,3 +319,24 @@ async fn work_that_does_not_stop_is_dropped_at_its_bound() {
     let record = locks.get("e").await.unwrap().unwrap();
     assert!(record.is_released(), "released after the work was dropped");
 }
+
+/// R9: validity is read off the clock where it is asked for; no timer and no task has to have run.
+#[tokio::test(start_paused = true)]
+async fn validity_reads_the_clock_and_waits_for_no_timer() {
+    let engine = Embedded::in_memory().unwrap();
+    let faults = Faults::none();
+    let locks = client(&engine, &faults, 1).await;
+    let elector = Elector::builder(&locks, "e").build().unwrap();
+    let leadership = elector.campaign().await.unwrap();
+    let status = elector.status().borrow().clone();
+    assert!(leadership.is_valid() && status.is_leader() && leadership.ensure(Duration::from_secs(7)).is_ok());
+    // The first poll moves the clock, as a frozen process finds it; every other task is still asleep.
+    let mut frozen = std::pin::pin!(tokio::time::advance(Timing::default().validity()));
+    assert!(futures::poll!(&mut frozen).is_pending());
+    assert!(futures::FutureExt::now_or_never(leadership.cancelled()).is_none(), "the keeper has not run yet");
+    assert!(!leadership.is_valid() && !leadership.view().is_valid());
+    assert!(leadership.remaining().is_zero() && leadership.ensure(Duration::ZERO).is_err());
+    assert!(!status.is_leader() && !elector.status().borrow().is_leader());
+    frozen.await;
+    leadership.cancelled().await;
+}
