@@ -95,10 +95,6 @@ impl Deadlines {
     fn from_send(sent: SentAt, terms: Terms) -> Self {
         Self { held: HeldUntil::from_send(sent, terms.validity), hard: HeldUntil::from_send(sent, terms.hard_limit) }
     }
-
-    fn min(self, other: Self) -> Self {
-        Self { held: self.held.min(other.held), hard: self.hard.min(other.hard) }
-    }
 }
 
 /// One logical write since the last acknowledged one. It may have been applied, or still be.
@@ -106,7 +102,6 @@ impl Deadlines {
 struct Attempt {
     version: Version,
     sent: SentAt,
-    terms: Terms,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -245,17 +240,11 @@ impl Holder {
         if self.attempts.len() == MAX_MEMORY {
             self.attempts.remove(0);
         }
-        self.attempts.push(Attempt { version: version.clone(), sent, terms: self.terms });
+        self.attempts.push(Attempt { version: version.clone(), sent });
         self.unresolved += 1;
         match kind {
             WriteKind::Release => self.release_tried = true,
-            WriteKind::Claim { .. } | WriteKind::Renew => {
-                self.last_sent = Some(sent);
-                // R1: a write that shortens the lease may be applied although its reply is lost, so
-                // it lowers the deadline when it is sent. One of the same lease never does.
-                let until = Deadlines::from_send(sent, self.terms);
-                self.deadlines = self.deadlines.map(|held| held.min(until));
-            }
+            WriteKind::Claim { .. } | WriteKind::Renew => self.last_sent = Some(sent),
         }
         // Only a claim creates: a release of nothing would leave half a record behind.
         let or_absent = self.base.is_none() && matches!(kind, WriteKind::Claim { .. });
@@ -301,19 +290,15 @@ impl Holder {
 
     /// The attempt at `index` is, or was, the record's current version.
     fn settle(&mut self, index: usize, now: Moment) {
-        let tail = self.attempts.split_off(index);
-        let until = tail.iter().map(|attempt| {
-            let from = if mutant::on(mutant::Mutant::DeadlineFromReply) { SentAt(now) } else { attempt.sent };
-            Deadlines::from_send(from, attempt.terms)
-        });
-        // The smallest of it and all writes sent after it: any of those may be applied too (R1).
-        let until = until.reduce(Deadlines::min);
-        let mut tail = tail.into_iter();
-        self.base = tail.next().map(|attempt| attempt.version);
+        let mut tail = self.attempts.split_off(index).into_iter();
+        let Some(current) = tail.next() else { return };
+        let from = if mutant::on(mutant::Mutant::DeadlineFromReply) { SentAt(now) } else { current.sent };
+        // R1: every write sets the same lease, so those sent after this one can only promise more.
+        let until = Deadlines::from_send(from, self.terms);
+        self.base = Some(current.version);
         // Later ones may still be applied. Earlier ones can't be: they don't name this one.
         self.attempts = tail.collect();
         self.unresolved = 0;
-        let Some(until) = until else { return };
         match self.phase {
             Phase::Claiming | Phase::Holding | Phase::Draining => {
                 self.deadlines = Some(until);
