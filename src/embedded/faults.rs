@@ -1,5 +1,6 @@
 //! Faults between the SDK and the engine, for tests.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +42,9 @@ pub enum Fault {
         /// How much later.
         after: Duration,
     },
+    /// An eventually consistent read shows what it showed before the latest change that this handle
+    /// has seen. Anything else is delivered.
+    StaleRead,
     /// Answered with a throttling error, not applied.
     Throttle,
     /// Answered with a server error, not applied.
@@ -63,6 +67,8 @@ struct Inner {
     script: Script,
     calls: Vec<(Call, Fault)>,
     total: u64,
+    /// By request, the latest answer to an eventually consistent read and the one before that differed.
+    shown: HashMap<Vec<u8>, (Option<Answer>, Answer)>,
 }
 
 /// More than any test looks at; keeps a long simulation from filling the memory.
@@ -76,7 +82,14 @@ impl Faults {
 
     /// Asks `script` about every request.
     pub fn script(script: impl FnMut(&Call) -> Fault + Send + 'static) -> Self {
-        Self { inner: Arc::new(Mutex::new(Inner { script: Box::new(script), calls: Vec::new(), total: 0 })) }
+        Self {
+            inner: Arc::new(Mutex::new(Inner {
+                script: Box::new(script),
+                calls: Vec::new(),
+                total: 0,
+                shown: HashMap::new(),
+            })),
+        }
     }
 
     /// Replaces the script from now on.
@@ -106,6 +119,20 @@ impl Faults {
         fault
     }
 
+    async fn deliver(&self, engine: &Engine, operation: String, body: Vec<u8>) -> Answer {
+        let eventual = operation == "GetItem" && !String::from_utf8_lossy(&body).contains("\"ConsistentRead\":true");
+        if !eventual {
+            return engine.answer(operation, body).await;
+        }
+        let answer = engine.answer(operation, body.clone()).await;
+        let mut inner = self.lock();
+        let shown = inner.shown.entry(body).or_insert_with(|| (None, answer.clone()));
+        if shown.1 != answer {
+            shown.0 = Some(std::mem::replace(&mut shown.1, answer.clone()));
+        }
+        answer
+    }
+
     pub(super) async fn carry(
         &self,
         engine: &Engine,
@@ -113,7 +140,14 @@ impl Faults {
         body: Vec<u8>,
     ) -> Result<Answer, ConnectorError> {
         match self.next(&operation, &body) {
-            Fault::Deliver => Ok(engine.answer(operation, body).await),
+            Fault::Deliver => Ok(self.deliver(engine, operation, body).await),
+            Fault::StaleRead => {
+                let past = self.lock().shown.get(&body).and_then(|(past, _)| past.clone());
+                match past {
+                    Some(past) => Ok(past),
+                    None => Ok(self.deliver(engine, operation, body).await),
+                }
+            }
             Fault::LoseRequest => std::future::pending().await,
             Fault::LoseReply => {
                 engine.answer(operation, body).await;

@@ -65,7 +65,9 @@ async fn the_store_hangs(seed: u64) -> String {
             return if seed.is_multiple_of(2) { Fault::LoseRequest } else { Fault::LoseReply };
         }
         *sent.lock().unwrap() = now;
-        Fault::Deliver
+        // Slow answers must not lengthen what counts from the send.
+        let slow = Fault::Delay { request: Duration::from_millis(20), reply: Duration::from_millis(600) };
+        if seed.is_multiple_of(3) { slow } else { Fault::Deliver }
     });
     let claimed = Arc::new(Mutex::new(None));
     let (first_claim, other_log) = (Arc::clone(&claimed), log.clone());
@@ -339,4 +341,52 @@ async fn validity_reads_the_clock_and_waits_for_no_timer() {
     assert!(!status.is_leader() && !elector.status().borrow().is_leader());
     frozen.await;
     leadership.cancelled().await;
+}
+
+/// R2, R13: reads that go back in time neither restart a wait nor show as changes, and harm nobody.
+#[tokio::test(start_paused = true)]
+async fn reads_that_go_back_in_time_harm_nobody() {
+    let engine = Embedded::in_memory().unwrap();
+    let (leads, follows) = (Faults::none(), Faults::none());
+    let (one, two) = (client(&engine, &leads, 1).await, client(&engine, &follows, 2).await);
+    let leader = Elector::builder(&one, "e").build().unwrap();
+    let follower = Elector::builder(&two, "e").build().unwrap();
+    let leadership = leader.campaign().await.unwrap();
+    let mut reads = 0;
+    follows.set(move |call| {
+        reads += u32::from(call.operation == "GetItem");
+        if reads % 3 == 0 { Fault::StaleRead } else { Fault::Deliver }
+    });
+    let campaign = follower.clone();
+    let won = tokio::spawn(async move { campaign.campaign().await.unwrap().fencing_token() });
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(leadership.is_valid());
+    let stale = follows.calls().iter().filter(|(_, fault)| *fault == Fault::StaleRead).count();
+    let strong = follows.calls().iter().filter(|(call, _)| call.body.contains("\"ConsistentRead\":true")).count();
+    assert!(stale > 30 && strong > 10, "{stale} stale reads, {strong} confirmed");
+    assert_eq!(follower.status().borrow().epoch, 1, "one change was seen: that somebody leads");
+    assert!(!follows.calls().iter().any(|(call, _)| call.operation == "UpdateItem"), "no claim was tried");
+    leads.set(|_| Fault::LoseRequest);
+    let dead = Instant::now();
+    assert_eq!(won.await.unwrap(), 2);
+    assert!(dead.elapsed() < Duration::from_secs(12), "the wait was not restarted: {:?}", dead.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_lags_is_told_how_much_it_missed() {
+    let engine = Embedded::in_memory().unwrap();
+    let locks = client(&engine, &Faults::none(), 1).await;
+    let elector = Elector::builder(&locks, "e").build().unwrap();
+    let mut slow = elector.transitions();
+    for _ in 0..100 {
+        elector.campaign().await.unwrap().resign().await;
+    }
+    let Some(Transition::Missed(missed)) = slow.next().await else { panic!("nothing was marked") };
+    let Some(
+        Transition::Demoted { epoch, .. } | Transition::Elected { epoch, .. } | Transition::Released { epoch, .. },
+    ) = slow.next().await
+    else {
+        panic!("the stream goes on");
+    };
+    assert_eq!(epoch, missed + 1, "exactly those before it are missing");
 }
