@@ -67,6 +67,10 @@ impl Embedded {
     }
 
     /// Answers one request of the DynamoDB protocol: status and body. For those who put a server around it.
+    ///
+    /// # Cancel safety
+    ///
+    /// A request whose future is dropped may have been applied, or may still be.
     pub async fn dispatch(&self, target: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
         let operation = target.rsplit('.').next().unwrap_or(target).to_owned();
         let answer = self.engine.answer(operation, body).await;

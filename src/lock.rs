@@ -62,6 +62,13 @@ impl LockClient {
 
     /// Waits for the lock on `key`, for ever unless [told otherwise](Acquire::wait_up_to).
     ///
+    /// # Errors
+    ///
+    /// When awaited: [`ErrorKind::InvalidInput`] for a key that can't work, [`ErrorKind::WaitOver`] when the
+    /// time to wait is over (or what kept DynamoDB from answering, if that was the cause), and at once what
+    /// only a human can mend: [`ErrorKind::AccessDenied`], [`ErrorKind::TableMissing`],
+    /// [`ErrorKind::MalformedRecord`], [`ErrorKind::NewerFormat`]. [`ErrorKind::Closed`] after a shutdown.
+    ///
     /// # Cancel safety
     ///
     /// Dropping the future at any point gives up: a claim under way is taken back, and what was
@@ -111,6 +118,10 @@ impl LockClient {
 
     /// Ends all locks and campaigns of this client and its clones, releases what is held, and tells
     /// what became of each lock. Bounded by the drain times and the lease. May be called again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the shutdown goes on without its future; call it again for the report.
     pub async fn shutdown(&self) -> ShutdownReport {
         ShutdownReport { locks: self.keeper.shutdown().await }
     }

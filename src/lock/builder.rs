@@ -170,6 +170,10 @@ impl LockClientBuilder {
     /// [`ErrorKind::InvalidInput`] for settings, [`ErrorKind::TableMissing`], [`ErrorKind::TableUnfit`],
     /// [`ErrorKind::KeeperFailed`]. When DynamoDB does not answer, or `DescribeTable` is not
     /// permitted, it goes on: see [`LockClient::table_was_checked`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the keeper that was being started; a table that was being created may exist.
     pub async fn build(self) -> Result<LockClient, Error> {
         let (clock, entropy) = self.sources();
         let schema = Schema::new(self.table, self.partition_key, self.sort_key)?;
