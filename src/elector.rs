@@ -2,6 +2,7 @@
 
 mod board;
 mod builder;
+mod leadership;
 mod run;
 mod term;
 
@@ -14,11 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use board::Board;
 pub use builder::ElectorBuilder;
-pub(crate) use term::TermControl;
+pub use leadership::{Leadership, LeadershipView};
+use term::TermControl;
 
+use crate::ending::EndReason;
 use crate::error::{Error, ErrorKind};
-use crate::leadership::Leadership;
-use crate::lock::{EndReason, Lock, LockClient, Patience, Request, Watcher};
+use crate::lock::{Lock, LockClient, Patience, Request, Watcher};
 use crate::status::{Status, Transition};
 use crate::store::{DataChange, LockKey};
 

@@ -12,8 +12,8 @@ mod clock;
 mod elector;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod ending;
 mod error;
-mod leadership;
 mod lock;
 mod protocol;
 mod status;
@@ -21,14 +21,14 @@ mod store;
 mod telemetry;
 mod timing;
 
-pub use elector::{Elector, ElectorBuilder};
+pub use elector::{Elector, ElectorBuilder, Leadership, LeadershipView};
 #[cfg(feature = "embedded")]
 pub use embedded::Embedded;
 #[cfg(feature = "test-util")]
 pub use embedded::{Call, Fault, Faults};
+pub use ending::{EndReason, ReleaseOutcome};
 pub use error::{BoxError, Error, ErrorKind};
-pub use leadership::{Leadership, LeadershipView};
-pub use lock::{Acquire, EndReason, Lock, LockClient, LockClientBuilder, ReleaseOutcome, ShutdownReport};
+pub use lock::{Acquire, Lock, LockClient, LockClientBuilder, ShutdownReport};
 pub use status::{LeaderInfo, Role, Status, Transition, Trouble};
 pub use store::{DurationText, LockRecord};
 pub use timing::{Timing, TimingBuilder, TimingError};

@@ -7,6 +7,7 @@ mod context;
 mod entropy;
 mod hold;
 mod keeper;
+mod request;
 mod tenure;
 
 use std::future::{Future, IntoFuture};
@@ -18,12 +19,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use builder::LockClientBuilder;
-pub(crate) use campaign::{Patience, Request};
-pub use cell::{EndReason, ReleaseOutcome};
 pub(crate) use cell::{LeaseCell, Pin};
 pub(crate) use context::{Context, Note, Unwatched, Watcher};
 pub(crate) use keeper::Keeper;
+pub(crate) use request::{Patience, Request};
 
+use crate::ending::{EndReason, ReleaseOutcome};
 use crate::error::{Error, ErrorKind};
 use crate::store::{DataChange, LockKey, LockRecord};
 use crate::timing::Timing;

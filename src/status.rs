@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::ending::{EndReason, ReleaseOutcome};
 use crate::error::ErrorKind;
-use crate::lock::{EndReason, LeaseCell, ReleaseOutcome};
+use crate::lock::LeaseCell;
 use crate::protocol::Moment;
 
 /// The part this process plays.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use tokio::sync::mpsc;
 
+use crate::ending::{EndReason, ReleaseOutcome};
 use crate::error::{Error, ErrorKind};
-use crate::lock::{EndReason, ReleaseOutcome};
 use crate::store::Op;
 
 /// The name of an election, as a label.

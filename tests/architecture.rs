@@ -34,13 +34,13 @@ const MAY_USE: [(&str, &[&str]); 10] = [
     ("timing", &[]),
     ("error", &[]),
     ("protocol", &[]),
+    ("ending", &["protocol"]),
     ("clock", &["protocol"]),
     ("store", &["protocol", "error", "timing"]),
-    ("telemetry", &["error", "store", "lock"]),
-    ("lock", &["store", "protocol", "timing", "clock", "error", "telemetry", "embedded"]),
-    ("elector", &["lock", "store", "protocol", "clock", "error", "leadership", "status", "telemetry"]),
-    ("leadership", &["lock", "elector", "error", "timing"]),
-    ("status", &["lock", "protocol", "clock", "error"]),
+    ("telemetry", &["error", "ending", "store"]),
+    ("lock", &["store", "protocol", "timing", "clock", "ending", "error", "telemetry", "embedded"]),
+    ("status", &["lock", "ending", "protocol", "clock", "error"]),
+    ("elector", &["lock", "store", "protocol", "clock", "ending", "error", "status", "telemetry"]),
 ];
 
 #[test]

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 
 use crate::clock::Clock;
+use crate::ending::{EndReason, ReleaseOutcome};
 use crate::error::Error;
-use crate::lock::{EndReason, LeaseCell, Note, ReleaseOutcome, Watcher};
+use crate::lock::{LeaseCell, Note, Watcher};
 use crate::protocol::{Moment, Noted};
 use crate::status::{LeaderInfo, Role, Status, Transition, Trouble};
 use crate::store::Found;

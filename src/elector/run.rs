@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use futures::FutureExt;
 
+use super::leadership::Leadership;
 use super::{Elector, TermControl};
+use crate::ending::EndReason;
 use crate::error::{BoxError, Error, ErrorKind};
-use crate::leadership::Leadership;
-use crate::lock::{EndReason, Pin};
+use crate::lock::Pin;
 
 /// How often a drain looks whether leadership was meanwhile lost by force, which shortens its bound.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

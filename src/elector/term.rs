@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
 use super::board::Board;
-use crate::lock::{Control, EndReason, LeaseCell, Lock};
+use crate::ending::EndReason;
+use crate::lock::{Control, LeaseCell, Lock};
 
 /// One term, seen from the side.
 #[derive(Clone)]

@@ -1,43 +1,16 @@
 //! Acquiring: look, wait, claim. Runs on the keeper; whoever asked only awaits the answer.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::context::{Context, Note, Watcher};
+use super::context::{Context, Note};
 use super::hold::hold;
+use super::request::{Answer, Patience, Request};
 use super::tenure::Tenure;
-use super::{Held, Lock};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{Absence, Candidate, Consistency, Holder, Moment, Next, Noted, Phase, SentAt, Version, Writer};
-use crate::store::{DataChange, Fill, Found, LockKey};
-
-/// How long an acquisition waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// One look, no waiting.
-    Try,
-    /// Until this moment.
-    Until(Moment),
-    /// For ever; an error that only a human can mend ends it.
-    Unlimited,
-    /// For ever, whatever happens: an elector outlives every error of the store.
-    Election,
-}
-
-/// What is asked for.
-pub(crate) struct Request {
-    pub(crate) key: LockKey,
-    pub(crate) patience: Patience,
-    pub(crate) data: DataChange,
-    pub(crate) first_miss_ends: bool,
-    pub(crate) drain: Duration,
-    pub(crate) watcher: Arc<dyn Watcher>,
-}
-
-/// `Ok(None)` only for [`Patience::Try`].
-pub(crate) type Answer = Result<Option<Lock>, Error>;
+use crate::store::{Fill, Found, LockKey};
 
 struct Campaign {
     context: Arc<Context>,
@@ -271,11 +244,5 @@ async fn finish(tenure: &mut Tenure) {
     tenure.holder().work_ended(now);
     while !matches!(tenure.phase(), Phase::Refused | Phase::Ended(_)) {
         tenure.turn().await;
-    }
-}
-
-impl From<Held> for Answer {
-    fn from(held: Held) -> Self {
-        Ok(Some(Lock::new(held)))
     }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::cell::{EndReason, LeaseCell, ReleaseOutcome};
+use super::cell::LeaseCell;
 use super::entropy::Entropy;
 use crate::clock::Clock;
+use crate::ending::{EndReason, ReleaseOutcome};
 use crate::error::Error;
 use crate::protocol::{Consistency, Moment, Noted, Observation, ReceivedAt, Seen, SentAt, Terms};
 use crate::store::{DurationText, Found, LockKey, Store};

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::campaign::{Answer, Request};
-use super::cell::{EndReason, LeaseCell, ReleaseOutcome};
+use super::cell::LeaseCell;
 use super::context::Note;
+use super::request::{Answer, Request};
 use super::tenure::{Tenure, outcome_of};
 use super::{Control, Held};
+use crate::ending::{EndReason, ReleaseOutcome};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{Moment, Phase};
 use crate::store::DataChange;

@@ -10,10 +10,11 @@ use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::campaign::{Answer, Request, campaign, obstacle};
-use super::cell::ReleaseOutcome;
+use super::campaign::{campaign, obstacle};
 use super::context::{Context, Unwatched};
+use super::request::{Answer, Request};
 use crate::clock::{Clock, watch_for_jumps};
+use crate::ending::ReleaseOutcome;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{Consistency, SentAt};
 use crate::store::{Found, LockKey, LockRecord};

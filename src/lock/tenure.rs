@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 
 use super::context::{Context, Note, Watcher};
 use crate::clock::Clock;
+use crate::ending::ReleaseOutcome;
 use crate::error::Error;
 use crate::protocol::{
     Consistency, Holder, Loss, Moment, Noted, Phase, ReceivedAt, Release, Reply, Seen, SentAt, Sighting, Step, Version,
@@ -223,11 +224,11 @@ async fn in_flight(flight: &mut Option<(SentAt, BoxFuture<'static, Answer>)>) ->
 }
 
 /// The outcome that users see.
-pub(super) fn outcome_of(phase: Phase) -> Option<super::ReleaseOutcome> {
+pub(super) fn outcome_of(phase: Phase) -> Option<ReleaseOutcome> {
     match phase {
-        Phase::Ended(Release::Released) => Some(super::ReleaseOutcome::Released),
-        Phase::Ended(Release::AlreadyGone) | Phase::Refused => Some(super::ReleaseOutcome::AlreadyGone),
-        Phase::Ended(Release::Unknown) => Some(super::ReleaseOutcome::Unknown),
+        Phase::Ended(Release::Released) => Some(ReleaseOutcome::Released),
+        Phase::Ended(Release::AlreadyGone) | Phase::Refused => Some(ReleaseOutcome::AlreadyGone),
+        Phase::Ended(Release::Unknown) => Some(ReleaseOutcome::Unknown),
         Phase::Claiming
         | Phase::Holding
         | Phase::Draining

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::elector::TermControl;
+use super::term::TermControl;
+use crate::ending::{EndReason, ReleaseOutcome};
 use crate::error::{Error, ErrorKind};
-use crate::lock::{EndReason, Lock, Pin, ReleaseOutcome};
+use crate::lock::{Lock, Pin};
 
 /// One unbroken leadership of this process. Unique: whoever has it leads.
 ///

@@ -1,0 +1,95 @@
+//! How a lease ends: why, and what became of its release.
+
+use crate::protocol::Loss;
+
+/// Why a lock, or a leadership, ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// No heartbeat came through before the deadline.
+    Deadline,
+    /// Somebody else's version is in the record.
+    TakenOver,
+    /// The record vanished, or is no lock record any more.
+    RecordGone,
+    /// Somebody marked the record released while it was held.
+    ReleasedByAnother,
+    /// The first missed heartbeat, where the setting says that one is enough.
+    FirstMiss,
+    /// Given up by its holder: resigned, released, or its handle dropped.
+    Resigned,
+    /// The client or the elector was shut down.
+    ShutDown,
+    /// The work returned `Ok`.
+    WorkEnded,
+    /// The work returned an error or panicked.
+    WorkFailed,
+    /// The keeper failed; nobody renews any more.
+    KeeperFailed,
+}
+
+impl EndReason {
+    /// Whether it ended against the holder's will.
+    pub fn is_forced(self) -> bool {
+        matches!(
+            self,
+            Self::Deadline | Self::TakenOver | Self::RecordGone | Self::ReleasedByAnother | Self::KeeperFailed
+        )
+    }
+
+    /// The text used in metric labels and trace fields.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deadline => "deadline",
+            Self::TakenOver => "taken_over",
+            Self::RecordGone => "record_gone",
+            Self::ReleasedByAnother => "released_by_another",
+            Self::FirstMiss => "first_miss",
+            Self::Resigned => "resigned",
+            Self::ShutDown => "shut_down",
+            Self::WorkEnded => "work_ended",
+            Self::WorkFailed => "work_failed",
+            Self::KeeperFailed => "keeper_failed",
+        }
+    }
+}
+
+impl std::fmt::Display for EndReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl From<Loss> for EndReason {
+    fn from(loss: Loss) -> Self {
+        match loss {
+            Loss::Deadline => Self::Deadline,
+            Loss::TakenOver => Self::TakenOver,
+            Loss::RecordGone => Self::RecordGone,
+            Loss::ReleasedByAnother => Self::ReleasedByAnother,
+        }
+    }
+}
+
+/// What became of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ReleaseOutcome {
+    /// DynamoDB confirmed it; the next candidate can go ahead at once.
+    Released,
+    /// The record was gone, or somebody else's, before.
+    AlreadyGone,
+    /// It could not be confirmed before the lease ran out. The next candidate waits out the lease at most.
+    Unknown,
+}
+
+impl ReleaseOutcome {
+    /// The text used in metric labels and trace fields.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::AlreadyGone => "already_gone",
+            Self::Unknown => "unknown",
+        }
+    }
+}
