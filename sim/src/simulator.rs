@@ -7,13 +7,15 @@
 mod foreign;
 mod node;
 mod scenario;
+mod seldom;
 mod store;
 mod world;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use self::world::{Broken, Seldom, World};
+use self::seldom::Seldom;
+use self::world::{Broken, World};
 use crate::protocol::{Mutant, run_with};
 
 /// How much of the log is shown when something breaks.

@@ -1,0 +1,102 @@
+//! Those the machines know nothing of: the work of a leader, the resource it acts on, a foreign client.
+
+use super::*;
+
+impl World {
+    /// Checks, then sends an effect that carries its token and may take its time.
+    pub(super) fn work(&mut self, index: usize, acquisition: Acquisition) {
+        let valid = self.nodes[index].is_valid(self.now);
+        let Some(tenure) = self.nodes[index].tenure() else { return };
+        if tenure.acquisition != acquisition || !tenure.cell.as_ref().is_some_and(|cell| cell.working) {
+            return;
+        }
+        let token = tenure.holder.token();
+        if valid {
+            let late = if self.happens(0.05) { self.rng.u64(0..20_000_000_000) } else { self.network_delay() };
+            self.schedule(self.now + late, FOREIGN, Event::Effect { acquisition, token });
+        }
+        let next = self.now + self.rng.u64(300_000_000..2_000_000_000);
+        self.schedule(next, index, Event::Work { acquisition });
+    }
+
+    /// I4: the resource accepts nothing lower than what it has seen.
+    pub(super) fn effect(&mut self, acquisition: Acquisition, token: u64) {
+        if !self.scenario.has_tokens() {
+            return;
+        }
+        match self.resource {
+            Some((highest, _)) if token < highest => self.seldom.fenced_off += 1,
+            Some((highest, other)) if token == highest && other != acquisition => {
+                self.fail(format!("I4: acquisitions {other} and {acquisition} both act with token {token}"));
+            }
+            _ => self.resource = Some((token, acquisition)),
+        }
+    }
+
+    pub(super) fn foreign_acts(&mut self) {
+        let quiet = self.is_quiet();
+        let resign = self.rng.u8(0..20) == 0;
+        let Some(foreign) = &mut self.foreign else { return };
+        let now = foreign.clock.local(self.now);
+        let op = foreign.act(now, resign || quiet);
+        let mut period = nanos(foreign.period());
+        let delay = self.network_delay();
+        let lose = self.scenario.lose_request;
+        if !self.happens(lose) {
+            self.schedule(self.now + delay, FOREIGN, Event::ForeignArrives(op));
+        }
+        if self.happens(0.02) {
+            // It freezes for longer than its lease.
+            period += period * 8;
+        }
+        if !quiet {
+            self.schedule(self.now + period, FOREIGN, Event::ForeignActs);
+        }
+    }
+
+    pub(super) fn foreign_arrives(&mut self, op: ForeignOp) {
+        let heard = match &op {
+            ForeignOp::Read => Err(self.store.read(Consistency::Strong, 0.0)),
+            ForeignOp::Release(version) => {
+                self.store.foreign_release(version);
+                return;
+            }
+            ForeignOp::Put { base, version, .. } => {
+                let lease = self.foreign.as_ref().map_or(Duration::from_secs(10), |foreign| foreign.lease);
+                let before = self.store.author;
+                match self.store.foreign_put(base.as_ref(), version.clone(), lease) {
+                    Ok(applied) => {
+                        if applied && before.is_some() {
+                            self.check_takeover(None);
+                        }
+                        Ok(applied)
+                    }
+                    Err(what) => return self.fail(what),
+                }
+            }
+        };
+        self.say(FOREIGN, || format!("foreign {op:?}: {heard:?}"));
+        let delay = self.network_delay();
+        self.schedule(self.now + delay, FOREIGN, Event::ForeignHears(op, heard));
+    }
+
+    pub(super) fn foreign_hears(&mut self, op: ForeignOp, heard: Result<bool, Seen>) {
+        let quiet = self.is_quiet();
+        let Some(foreign) = &mut self.foreign else { return };
+        let now = foreign.clock.local(self.now);
+        match (op, heard) {
+            (ForeignOp::Put { base, version, sent }, Ok(applied)) => {
+                let first = foreign.held.as_ref().map(|(version, _)| version) != base.as_ref();
+                foreign.put_answered(applied, version, sent);
+                self.seldom.foreign_terms += u64::from(applied && first);
+            }
+            (_, Err(seen)) if !quiet && foreign.held.is_none() => {
+                if let Some(put) = foreign.saw(&seen, now) {
+                    let delay = self.network_delay();
+                    self.schedule(self.now + delay, FOREIGN, Event::ForeignArrives(put));
+                }
+            }
+            _ => {}
+        }
+    }
+}
