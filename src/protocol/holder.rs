@@ -5,14 +5,10 @@
 
 use std::time::Duration;
 
-use super::message::{HeldUntil, Moment, Reply, Seen, SentAt, Version, Write, WriteKind};
+use super::memory::Memory;
+use super::message::{HeldUntil, Loss, Moment, Release, Reply, Seen, SentAt, Version, Write, WriteKind};
 use super::mutant;
 
-/// The most versions a condition names; past that one read settles which of them is current (R3).
-const MAX_NAMES: usize = 4;
-/// How many unacknowledged versions are remembered. More than a term's retries can make; only a claim
-/// that fails for hours gets here, and forgetting one can cost it a wait, never safety.
-const MAX_MEMORY: usize = 64;
 /// The first pause after a failed write. Doubles, up to a quarter of the heartbeat.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -24,30 +20,6 @@ pub(crate) struct Terms {
     pub(crate) heartbeat: Duration,
     /// From the send, how long work may drain after a forced end (R7).
     pub(crate) hard_limit: Duration,
-}
-
-/// Why a term ended against the holder's will.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Loss {
-    /// No heartbeat came through in time.
-    Deadline,
-    /// Somebody else's version is in the record.
-    TakenOver,
-    /// The record is absent, or no longer a lock record.
-    RecordGone,
-    /// Somebody marked the record released under a live holder.
-    ReleasedByAnother,
-}
-
-/// How the release went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Release {
-    /// The store confirmed it.
-    Released,
-    /// The record was no longer ours, or gone, before the release got there.
-    AlreadyGone,
-    /// The lease ran out before any release could be confirmed; one of them may have been applied.
-    Unknown,
 }
 
 /// Everything a holder can be. One enum is the state; only this file changes it.
@@ -97,13 +69,6 @@ impl Deadlines {
     }
 }
 
-/// One logical write since the last acknowledged one. It may have been applied, or still be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Attempt {
-    version: Version,
-    sent: SentAt,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum InFlight {
     Nothing,
@@ -117,11 +82,7 @@ pub(crate) struct Holder {
     terms: Terms,
     token: u64,
     phase: Phase,
-    /// The version known to be current, or the one to be taken over; `None`: the record is to be created.
-    base: Option<Version>,
-    /// Writes after `base`, oldest first. Forgotten only when a *later* write is acknowledged: from
-    /// then on none of them can be applied any more, because none names the new version.
-    attempts: Vec<Attempt>,
+    memory: Memory,
     deadlines: Option<Deadlines>,
     /// When the last write that extends the lease was sent; the end of work and of release retries counts from it.
     last_sent: Option<SentAt>,
@@ -130,7 +91,6 @@ pub(crate) struct Holder {
     /// The heartbeat schedule is absolute: send to send, whatever the replies take.
     scheduled: Moment,
     misses: u32,
-    unresolved: usize,
     release_tried: bool,
 }
 
@@ -141,15 +101,13 @@ impl Holder {
             terms,
             token,
             phase: Phase::Claiming,
-            base,
-            attempts: Vec::new(),
+            memory: Memory::new(base),
             deadlines: None,
             last_sent: None,
             in_flight: InFlight::Nothing,
             next_send: now,
             scheduled: now,
             misses: 0,
-            unresolved: 0,
             release_tried: false,
         }
     }
@@ -182,7 +140,7 @@ impl Holder {
 
     /// Whether a claim that was given up may have been applied, so that a release is owed.
     pub(crate) fn has_attempts(&self) -> bool {
-        !self.attempts.is_empty()
+        self.memory.has_attempts()
     }
 
     /// What to do now. Ends the term itself when the deadline has passed.
@@ -195,7 +153,7 @@ impl Holder {
             Phase::Claiming | Phase::Holding | Phase::Draining => {
                 if now < self.next_send {
                     Step::Wait(self.held_until().map_or(self.next_send, |until| until.min(self.next_send)))
-                } else if self.unresolved + 2 > MAX_NAMES {
+                } else if self.memory.is_full() {
                     Step::Read
                 } else {
                     Step::Send
@@ -236,32 +194,14 @@ impl Holder {
             Phase::Releasing | Phase::Refused | Phase::Lost(_) | Phase::Ended(_) => WriteKind::Release,
         };
         self.in_flight = InFlight::Write(kind);
-        let names = self.names(&version);
-        if self.attempts.len() == MAX_MEMORY {
-            self.attempts.remove(0);
-        }
-        self.attempts.push(Attempt { version: version.clone(), sent });
-        self.unresolved += 1;
+        // A release of nothing would leave half a record behind: only a claim creates.
+        let or_absent = self.memory.base().is_none() && matches!(kind, WriteKind::Claim { .. });
+        let names = self.memory.begin(&version, sent);
         match kind {
             WriteKind::Release => self.release_tried = true,
             WriteKind::Claim { .. } | WriteKind::Renew => self.last_sent = Some(sent),
         }
-        // Only a claim creates: a release of nothing would leave half a record behind.
-        let or_absent = self.base.is_none() && matches!(kind, WriteKind::Claim { .. });
         Write { kind, version, names, or_absent, lease: self.terms.lease }
-    }
-
-    /// R3: the base, the latest writes that may have been applied, and the write itself, so that an
-    /// applied write whose reply was lost is recognised and a repeated one is harmless.
-    fn names(&self, version: &Version) -> Vec<Version> {
-        let mut names: Vec<Version> = self.base.iter().cloned().collect();
-        if !mutant::on(mutant::Mutant::StrictCondition) {
-            let room = MAX_NAMES - 1 - names.len();
-            let skip = self.attempts.len().saturating_sub(room);
-            names.extend(self.attempts[skip..].iter().map(|attempt| attempt.version.clone()));
-        }
-        names.push(version.clone());
-        names
     }
 
     /// The answer to the write in flight. `spread` in `0.0..1.0` scatters retries of many clients.
@@ -278,10 +218,9 @@ impl Holder {
     }
 
     fn on_applied(&mut self, kind: WriteKind, now: Moment) {
-        let Some(last) = self.attempts.len().checked_sub(1) else {
-            return;
-        };
-        self.settle(last, now);
+        if let Some(latest) = self.memory.latest() {
+            self.settle(latest, now);
+        }
         self.misses = 0;
         if kind == WriteKind::Release {
             self.phase = Phase::Ended(Release::Released);
@@ -290,15 +229,10 @@ impl Holder {
 
     /// The attempt at `index` is, or was, the record's current version.
     fn settle(&mut self, index: usize, now: Moment) {
-        let mut tail = self.attempts.split_off(index).into_iter();
-        let Some(current) = tail.next() else { return };
-        let from = if mutant::on(mutant::Mutant::DeadlineFromReply) { SentAt(now) } else { current.sent };
+        let Some(sent) = self.memory.settle(index) else { return };
+        let from = if mutant::on(mutant::Mutant::DeadlineFromReply) { SentAt(now) } else { sent };
         // R1: every write sets the same lease, so those sent after this one can only promise more.
         let until = Deadlines::from_send(from, self.terms);
-        self.base = Some(current.version);
-        // Later ones may still be applied. Earlier ones can't be: they don't name this one.
-        self.attempts = tail.collect();
-        self.unresolved = 0;
         match self.phase {
             Phase::Claiming | Phase::Holding | Phase::Draining => {
                 self.deadlines = Some(until);
@@ -334,13 +268,13 @@ impl Holder {
     /// The record as it is: of a refused write, or of the read that settles too many unknowns.
     fn on_evidence(&mut self, seen: &Seen, now: Moment, spread: f64) {
         let found = match seen {
-            Seen::Absent if self.base.is_none() && self.phase == Phase::Claiming => {
+            Seen::Absent if self.memory.base().is_none() && self.phase == Phase::Claiming => {
                 return self.on_miss(now, spread);
             }
             Seen::Absent | Seen::Malformed => return self.on_foreign(Loss::RecordGone),
             Seen::Record(found) => found,
         };
-        let mine = self.attempts.iter().position(|attempt| attempt.version == found.version);
+        let mine = self.memory.find(&found.version);
         match mine {
             // Our own release, whose reply was lost.
             Some(_) if found.released && self.phase == Phase::Releasing => self.phase = Phase::Ended(Release::Released),
@@ -351,12 +285,12 @@ impl Holder {
                 self.settle(index, now);
                 self.next_send = now;
             }
-            _ if self.base.as_ref() == Some(&found.version) => match self.phase {
+            _ if self.memory.base() == Some(&found.version) => match self.phase {
                 Phase::Claiming => self.on_miss(now, spread),
                 _ if found.released => self.on_foreign(Loss::ReleasedByAnother),
                 // Current, and none of the attempts has been applied so far.
                 _ => {
-                    self.unresolved = 0;
+                    self.memory.base_stands();
                     self.next_send = now;
                 }
             },
@@ -376,7 +310,7 @@ impl Holder {
     /// R5: unknown is not lost. Try again soon; the deadline stands where it was.
     fn on_miss(&mut self, now: Moment, spread: f64) {
         if mutant::on(mutant::Mutant::TimeoutIsSuccess) {
-            return self.settle(self.attempts.len().saturating_sub(1), now);
+            return self.settle(self.memory.latest().unwrap_or_default(), now);
         }
         self.misses = self.misses.saturating_add(1);
         let cap = self.terms.heartbeat / 4;
@@ -396,7 +330,9 @@ impl Holder {
         // Past the read the condition may leave out all but the latest attempts: the memory of the
         // others lasts, and a refusal that shows one of them is adopted (R4).
         match seen {
-            Some(Seen::Absent) if self.phase == Phase::Claiming && self.base.is_none() => self.restart_claim(now),
+            Some(Seen::Absent) if self.phase == Phase::Claiming && self.memory.base().is_none() => {
+                self.restart_claim(now)
+            }
             Some(seen) if self.phase == Phase::Claiming && self.shows_base(seen) => self.restart_claim(now),
             Some(seen) => self.on_evidence(seen, now, spread),
             None => self.on_miss(now, spread),
@@ -404,11 +340,11 @@ impl Holder {
     }
 
     fn shows_base(&self, seen: &Seen) -> bool {
-        matches!(seen, Seen::Record(found) if self.base.as_ref() == Some(&found.version))
+        matches!(seen, Seen::Record(found) if self.memory.base() == Some(&found.version))
     }
 
     fn restart_claim(&mut self, now: Moment) {
-        self.unresolved = 0;
+        self.memory.base_stands();
         self.next_send = now;
     }
 

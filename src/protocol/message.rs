@@ -157,3 +157,27 @@ pub(crate) enum Reply {
     /// an earlier attempt inside the SDK may have got through.
     Unknown,
 }
+
+/// Why a term ended against the holder's will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Loss {
+    /// No heartbeat came through in time.
+    Deadline,
+    /// Somebody else's version is in the record.
+    TakenOver,
+    /// The record is absent, or no longer a lock record.
+    RecordGone,
+    /// Somebody marked the record released under a live holder.
+    ReleasedByAnother,
+}
+
+/// How the release went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Release {
+    /// The store confirmed it.
+    Released,
+    /// The record was no longer ours, or gone, before the release got there.
+    AlreadyGone,
+    /// The lease ran out before any release could be confirmed; one of them may have been applied.
+    Unknown,
+}

@@ -26,6 +26,7 @@
 
 mod follower;
 mod holder;
+mod memory;
 mod message;
 mod mutant;
 
