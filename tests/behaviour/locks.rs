@@ -164,7 +164,8 @@ async fn a_panic_on_the_keeper_ends_the_lock() {
         assert!(!call.body.contains("\"S\":\"job\""), "injected");
         Fault::Deliver
     });
-    lock.lost().cancelled().await;
+    let lost = lock.lost().cancelled();
+    tokio::time::timeout(Duration::from_secs(20), lost).await.expect("the token fires");
     assert_eq!(lock.end_reason(), Some(EndReason::KeeperFailed));
     assert!(!lock.is_valid());
     tokio::time::sleep(Duration::from_secs(30)).await;
