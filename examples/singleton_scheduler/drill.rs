@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamo_elector::Timing;
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,8 +18,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Options;
 
-/// How long each leader runs the schedule before something happens to it.
-const CALM: Duration = Duration::from_secs(4);
+/// How long each leader runs the schedule before something happens to it: between two ticks, not at one.
+const CALM: Duration = Duration::from_millis(4_300);
 
 struct Line {
     replica: usize,
@@ -110,9 +111,11 @@ impl Drill<'_> {
     /// Freezes a replica, but not in the middle of a write to a database file: that would hold the
     /// file's lock against all others, which says something about files and nothing about elections.
     async fn freeze(&mut self, replica: usize) -> anyhow::Result<Instant> {
+        // Before anything is frozen: a file that is locked can't be opened.
+        let (client, _) = self.options.connect().await?;
         for _ in 0..20 {
             let frozen = self.signal(replica, Signal::STOP)?;
-            if self.others_can_write().await? {
+            if self.others_can_write(&client).await {
                 return Ok(frozen);
             }
             self.signal(replica, Signal::CONT)?;
@@ -121,11 +124,10 @@ impl Drill<'_> {
         bail!("replica {replica} was always in the middle of a write")
     }
 
-    async fn others_can_write(&self) -> anyhow::Result<bool> {
-        let (client, _) = self.options.connect().await?;
+    async fn others_can_write(&self, client: &Client) -> bool {
         let key = AttributeValue::S("probe".into());
         let probe = client.put_item().table_name(&self.options.table).item("key", key).send();
-        Ok(timeout(Duration::from_millis(500), probe).await.is_ok_and(|answer| answer.is_ok()))
+        timeout(Duration::from_millis(500), probe).await.is_ok_and(|answer| answer.is_ok())
     }
 
     /// The longest a take-over may take: lease, poll, and retries.

@@ -10,10 +10,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
 
 /// Two processes that create a file at the same instant find it locked for a moment.
-const OPEN_TRIES: u32 = 50;
+const OPEN_WITHIN: Duration = Duration::from_secs(5);
 const OPEN_PAUSE: Duration = Duration::from_millis(100);
 
 /// Status and JSON body.
@@ -99,14 +100,11 @@ fn open(path: &Path) -> Result<Database, Error> {
     let text = path.to_str().ok_or_else(|| {
         Error::new(ErrorKind::InvalidInput, format!("{} is not UTF-8: choose another path", path.display()))
     })?;
-    let mut tries = 0;
+    let start = Clock::System.now();
     loop {
         match Database::new(text) {
             Ok(database) => return Ok(database),
-            Err(_) if tries < OPEN_TRIES => {
-                tries += 1;
-                std::thread::sleep(OPEN_PAUSE);
-            }
+            Err(_) if Clock::System.now().since(start) < OPEN_WITHIN => std::thread::sleep(OPEN_PAUSE),
             Err(error) => {
                 return Err(unavailable(format!("the database file {} can't be opened", path.display()), error));
             }
