@@ -119,7 +119,7 @@ async fn a_try_takes_over_what_earlier_tries_saw_expire() {
     let engine = Embedded::in_memory().unwrap();
     let faults = Faults::none();
     let (one, two) = (client(&engine, &faults, 1).await, client(&engine, &Faults::none(), 2).await);
-    let _dead = one.acquire("job").await.unwrap();
+    let _dead = one.acquire("job").wait_up_to(Duration::from_secs(5)).await.unwrap();
     faults.set(|_| Fault::LoseRequest);
     let started = tokio::time::Instant::now();
     let lock = loop {

@@ -41,7 +41,12 @@ impl Store {
 
     /// `age` in `0.0..1.0` picks how old an eventually consistent answer is; 0 is the present.
     pub(crate) fn read(&self, consistency: Consistency, age: f64) -> Seen {
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "at most 17"
+        )]
         let back = (age * (self.past.len() + 1) as f64) as usize;
         match (consistency, back.checked_sub(1).and_then(|index| self.past.iter().rev().nth(index))) {
             (Consistency::Eventual, Some(past)) => Self::seen(past.as_ref()),

@@ -74,7 +74,7 @@ impl World {
         for index in 0..NODES {
             let node = &self.nodes[index];
             let fastest = node.timing.poll().min(node.timing.heartbeat() / 4).as_secs_f64() / 2.0;
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few thousand")]
             let allowed =
                 (END.as_secs_f64() / fastest) as u64 + PER_TERM * self.terms_of.get(&index).unwrap_or(&0) + 50;
             let (requests, calm) = (node.requests, self.scenario.lose_request == 0.0);
