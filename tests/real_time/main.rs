@@ -105,20 +105,21 @@ fn a_blocked_thread_sees_the_deadline_by_itself() {
     let timing = Timing::aggressive();
     let status = elector.status();
     server.hang();
-    let mut ended = None;
+    let (mut valid_at, mut ended) = (Duration::ZERO, None);
     block(&runtime, timing.lease(), |at| {
-        if !leadership.is_valid() {
+        // The time is taken before the look: a slow machine can only make it look earlier than it was.
+        if leadership.is_valid() {
+            assert!(ended.is_none(), "never valid again");
+            valid_at = at;
+        } else {
             ended.get_or_insert(at);
             assert!(!status.borrow().is_leader(), "nor does the status say so");
         }
-        assert_eq!(leadership.is_valid(), ended.is_none(), "never valid again");
     });
-    let ended = ended.expect("it ends");
-    assert!(ended <= timing.validity() + timing.guard(), "{ended:?}");
-    assert!(
-        ended + timing.heartbeat() + Duration::from_millis(100) >= timing.validity(),
-        "not before its time: {ended:?}"
-    );
+    assert!(!leadership.is_valid());
+    assert!(valid_at <= timing.validity(), "valid {valid_at:?} after the store began to hang");
+    let ended = ended.expect("it ends while the thread looks");
+    assert!(ended + timing.heartbeat() >= timing.validity(), "not before its time: {ended:?}");
     // The keeper, which is not blocked, had fired the token by then.
     assert!(futures::FutureExt::now_or_never(leadership.cancelled()).is_some());
 }
