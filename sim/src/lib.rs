@@ -18,3 +18,14 @@ mod simulator;
 mod timing_table;
 #[cfg(test)]
 mod transitions;
+
+/// The part of a timing that a holder needs; as in the lock layer.
+#[cfg(test)]
+fn terms_of(timing: timing::Timing) -> protocol::Terms {
+    protocol::Terms {
+        lease: timing.lease(),
+        validity: timing.validity(),
+        heartbeat: timing.heartbeat(),
+        hard_limit: timing.hard_limit(),
+    }
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::protocol::*;
+use crate::terms_of;
 use crate::timing::Timing;
 
 const NODES: usize = 2;
@@ -70,13 +71,7 @@ struct Node {
 }
 
 fn terms() -> Terms {
-    let timing = Timing::default();
-    Terms {
-        lease: timing.lease(),
-        validity: timing.validity(),
-        heartbeat: timing.heartbeat(),
-        hard_limit: timing.hard_limit(),
-    }
+    terms_of(Timing::default())
 }
 
 impl Node {

@@ -24,7 +24,7 @@ const TAIL: usize = 40;
 /// The first of `seeds` that breaks something, and what; or what happened in all of them.
 pub(crate) fn search(seeds: std::ops::Range<u64>, mutant: Option<Mutant>) -> Result<Seldom, (u64, Broken)> {
     let next = AtomicU64::new(seeds.start);
-    let found = Mutex::new(None::<(u64, Broken)>);
+    let first_bad = AtomicU64::new(u64::MAX);
     let total = Mutex::new(Seldom::default());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -37,21 +37,19 @@ pub(crate) fn search(seeds: std::ops::Range<u64>, mutant: Option<Mutant>) -> Res
                     }
                     let (result, seldom, _) = run_with(mutant, || World::new(seed, false).run());
                     total.lock().unwrap().add(&seldom);
-                    if let Err(broken) = result {
+                    if result.is_err() {
                         // Nothing after it is looked at; a lower seed that is still running may replace it.
                         next.store(seeds.end, Ordering::Relaxed);
-                        let mut found = found.lock().unwrap();
-                        if found.as_ref().is_none_or(|(first, _)| seed < *first) {
-                            *found = Some((seed, broken));
-                        }
+                        first_bad.fetch_min(seed, Ordering::Relaxed);
                     }
                 }
             });
         }
     });
-    match found.into_inner().unwrap() {
-        None => Ok(total.into_inner().unwrap()),
-        Some((seed, _)) => {
+    match first_bad.into_inner() {
+        u64::MAX => Ok(total.into_inner().unwrap()),
+        // Once more, with its log.
+        seed => {
             let (result, ..) = run_with(mutant, || World::new(seed, true).run());
             Err((seed, result.expect_err("the same seed breaks the same")))
         }

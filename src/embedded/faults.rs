@@ -121,14 +121,13 @@ impl Faults {
 
     async fn deliver(&self, engine: &Engine, operation: String, body: Vec<u8>) -> Answer {
         let eventual = operation == "GetItem" && !String::from_utf8_lossy(&body).contains("\"ConsistentRead\":true");
-        if !eventual {
-            return engine.answer(operation, body).await;
-        }
         let answer = engine.answer(operation, body.clone()).await;
-        let mut inner = self.lock();
-        let shown = inner.shown.entry(body).or_insert_with(|| (None, answer.clone()));
-        if shown.1 != answer {
-            shown.0 = Some(std::mem::replace(&mut shown.1, answer.clone()));
+        if eventual {
+            let mut inner = self.lock();
+            let shown = inner.shown.entry(body).or_insert_with(|| (None, answer.clone()));
+            if shown.1 != answer {
+                shown.0 = Some(std::mem::replace(&mut shown.1, answer.clone()));
+            }
         }
         answer
     }

@@ -288,11 +288,7 @@ impl Holder {
             _ if self.memory.base() == Some(&found.version) => match self.phase {
                 Phase::Claiming => self.on_miss(now, spread),
                 _ if found.released => self.on_foreign(Loss::ReleasedByAnother),
-                // Current, and none of the attempts has been applied so far.
-                _ => {
-                    self.memory.base_stands();
-                    self.next_send = now;
-                }
+                _ => self.on_base(now),
             },
             _ => self.on_foreign(Loss::TakenOver),
         }
@@ -330,10 +326,8 @@ impl Holder {
         // Past the read the condition may leave out all but the latest attempts: the memory of the
         // others lasts, and a refusal that shows one of them is adopted (R4).
         match seen {
-            Some(Seen::Absent) if self.phase == Phase::Claiming && self.memory.base().is_none() => {
-                self.restart_claim(now)
-            }
-            Some(seen) if self.phase == Phase::Claiming && self.shows_base(seen) => self.restart_claim(now),
+            Some(Seen::Absent) if self.phase == Phase::Claiming && self.memory.base().is_none() => self.on_base(now),
+            Some(seen) if self.phase == Phase::Claiming && self.shows_base(seen) => self.on_base(now),
             Some(seen) => self.on_evidence(seen, now, spread),
             None => self.on_miss(now, spread),
         }
@@ -343,7 +337,8 @@ impl Holder {
         matches!(seen, Seen::Record(found) if self.memory.base() == Some(&found.version))
     }
 
-    fn restart_claim(&mut self, now: Moment) {
+    /// The base is current: none of the attempts has been applied so far, so send on.
+    fn on_base(&mut self, now: Moment) {
         self.memory.base_stands();
         self.next_send = now;
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::protocol::{Candidate, Holder, Moment, Observation, SentAt, Terms, Write};
+use crate::protocol::{Candidate, Holder, Moment, Observation, SentAt, Write};
 use crate::timing::Timing;
 
 use super::store::Acquisition;
@@ -65,7 +65,6 @@ pub(crate) struct Tenure {
     pub(crate) acquisition: Acquisition,
     pub(crate) candidate: Candidate,
     pub(crate) cell: Option<Cell>,
-    pub(crate) giving_up: bool,
     /// Versions this acquisition sent, oldest first.
     pub(crate) attempted: Vec<crate::protocol::Version>,
 }
@@ -89,18 +88,11 @@ pub(crate) struct Node {
     pub(crate) paused_until: u64,
     pub(crate) cut_until: u64,
     pub(crate) requests: u64,
+    /// How many terms it has led.
+    pub(crate) led: u64,
 }
 
 impl Node {
-    pub(crate) fn terms(&self) -> Terms {
-        Terms {
-            lease: self.timing.lease(),
-            validity: self.timing.validity(),
-            heartbeat: self.timing.heartbeat(),
-            hard_limit: self.timing.hard_limit(),
-        }
-    }
-
     pub(crate) fn tenure(&mut self) -> Option<&mut Tenure> {
         match &mut self.activity {
             Activity::Tenure(tenure) => Some(tenure),
@@ -125,10 +117,9 @@ impl Node {
     /// what work may still use after a forced end, and the guard.
     pub(crate) fn untouchable_until(&self) -> Option<Moment> {
         let Activity::Tenure(tenure) = &self.activity else { return None };
-        let cell = tenure.cell.as_ref().filter(|cell| cell.working)?;
-        // What is being let go of voluntarily is released only after its work has ended.
+        // Without work nothing is to be protected: what was let go of voluntarily is released only then.
+        tenure.cell.as_ref().filter(|cell| cell.working)?;
         let hard = tenure.holder.hard_deadline()?;
-        debug_assert!(cell.working);
         Some(hard.after(self.timing.guard() - ROUNDING))
     }
 }

@@ -9,7 +9,7 @@ use crate::protocol::{Consistency, Reply, Seen, Sighting, Version, Write, WriteK
 pub(crate) type Acquisition = u64;
 
 /// How many past states an eventually consistent read may show.
-const HISTORY: usize = 16;
+pub(crate) const HISTORY: usize = 16;
 
 #[derive(Debug, Default)]
 pub(crate) struct Store {
@@ -39,16 +39,10 @@ impl Store {
         record.cloned().map_or(Seen::Absent, Seen::Record)
     }
 
-    /// `age` in `0.0..1.0` picks how old an eventually consistent answer is; 0 is the present.
-    pub(crate) fn read(&self, consistency: Consistency, age: f64) -> Seen {
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "at most 17"
-        )]
-        let back = (age * (self.past.len() + 1) as f64) as usize;
-        match (consistency, back.checked_sub(1).and_then(|index| self.past.iter().rev().nth(index))) {
+    /// An eventually consistent read shows the state `back` writes ago; 0 is the present.
+    pub(crate) fn read(&self, consistency: Consistency, back: usize) -> Seen {
+        let past = back.checked_sub(1).and_then(|index| self.past.iter().rev().nth(index));
+        match (consistency, past) {
             (Consistency::Eventual, Some(past)) => Self::seen(past.as_ref()),
             (Consistency::Eventual | Consistency::Strong, _) => Self::seen(self.record.as_ref()),
         }

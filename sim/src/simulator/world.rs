@@ -6,7 +6,7 @@ mod network;
 mod outside;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -15,11 +15,12 @@ use super::foreign::{Foreign, ForeignOp};
 use super::node::{Activity, Cell, Flight, LocalClock, Node, Request, Tenure};
 use super::scenario::{DRAIN, END, NODES, QUIET, Scenario};
 use super::seldom::Seldom;
-use super::store::{Acquisition, Store};
+use super::store::{Acquisition, HISTORY, Store};
 use crate::protocol::{
     Absence, Candidate, Consistency, Holder, Loss, Moment, Next, Noted, Observation, Phase, ReceivedAt, Release, Reply,
     Seen, SentAt, Sighting, Step, Version, Write, WriteKind, Writer,
 };
+use crate::terms_of;
 
 /// After so many failed writes a claim is taken back; as in the lock layer.
 const CLAIM_TRIES: u32 = 3;
@@ -124,7 +125,6 @@ pub(crate) struct World {
     versions: u64,
     last_token: u64,
     resource: Option<(u64, Acquisition)>,
-    terms_of: HashMap<usize, u64>,
     /// Whoever holds from the end of the liveness bound must hold to the end.
     steady: Option<Acquisition>,
     log: Option<Vec<String>>,
@@ -152,6 +152,7 @@ impl World {
                 paused_until: 0,
                 cut_until: 0,
                 requests: 0,
+                led: 0,
             })
             .collect();
         let foreign = scenario.foreign.then(|| Foreign::new(clock(FOREIGN), scenario.timings[0].lease()));
@@ -169,7 +170,6 @@ impl World {
             versions: 0,
             last_token: 0,
             resource: None,
-            terms_of: HashMap::new(),
             steady: None,
             log: logging.then(Vec::new),
             seldom: Seldom::default(),

@@ -22,10 +22,6 @@ impl World {
             },
             Activity::Tenure(tenure) => match (open.request, answer) {
                 (Request::Write(write), Some(Answer::Write(Reply::Applied))) => {
-                    let token = match write.kind {
-                        WriteKind::Claim { token } => Some(token),
-                        WriteKind::Renew | WriteKind::Release => Some(tenure.holder.token()),
-                    };
                     let own = match write.kind {
                         WriteKind::Renew => None,
                         WriteKind::Release if self.scenario.deletes => Some(Seen::Absent),
@@ -34,7 +30,7 @@ impl World {
                             lease: write.lease,
                             released: kind == WriteKind::Release,
                             writer: Writer::Ours,
-                            token,
+                            token: Some(tenure.holder.token()),
                         })),
                     };
                     if let Some(own) = own {
@@ -54,7 +50,6 @@ impl World {
                     if tenure.holder.phase() == Phase::Claiming {
                         tenure.candidate.failed(true, now, spread);
                         if tenure.holder.misses() >= CLAIM_TRIES {
-                            tenure.giving_up = true;
                             tenure.holder.work_ended(now);
                             self.seldom.claims_taken_back += 1;
                         }
@@ -128,7 +123,7 @@ impl World {
             self.store.record.as_ref().is_some_and(|record| Some(&record.version) == base.as_ref() && !record.released),
         );
         let node = &mut self.nodes[index];
-        let holder = Holder::claim(base, token, node.terms(), now);
+        let holder = Holder::claim(base, token, terms_of(node.timing), now);
         let following = std::mem::replace(&mut node.activity, Activity::Down);
         let Activity::Following(candidate) = following else { return };
         node.activity = Activity::Tenure(Box::new(Tenure {
@@ -136,7 +131,6 @@ impl World {
             acquisition: self.acquisitions,
             candidate,
             cell: None,
-            giving_up: false,
             attempted: Vec::new(),
         }));
     }
@@ -178,7 +172,7 @@ impl World {
         let Some(tenure) = self.nodes[index].tenure() else { return };
         tenure.holder.expire(now);
         let phase = tenure.holder.phase();
-        if phase == Phase::Holding && tenure.cell.is_none() && !tenure.giving_up {
+        if phase == Phase::Holding && tenure.cell.is_none() {
             self.handed_out(index, now);
         }
         let drain = self.rng.f64();
@@ -191,28 +185,23 @@ impl World {
             return self.fail(format!("R8: node {index} holds again what was over"));
         }
         cell.valid_until = held_until;
-        let mut lost = None;
         if let Phase::Lost(loss) = phase
             && !cell.was_over
         {
-            cell.was_over = true;
-            cell.drain_until = Some(hard.unwrap_or(now));
-            lost = Some(loss);
-        }
-        if let Some(loss) = lost {
             if loss != Loss::Deadline {
                 // Only operators can do that, and there are none here.
                 return self.fail(format!("I1: node {index} lost its lease before its deadline: {loss:?}"));
             }
+            let hard = hard.unwrap_or(now);
+            cell.was_over = true;
             cell.token_fired = true;
+            cell.drain_until = Some(hard);
             // Work notices and winds down before its hard limit, unless it is stubborn.
-            let left = cell.drain_until.unwrap_or(now).since(now).mul_f64(drain);
+            let left = hard.since(now).mul_f64(drain);
             cell.work_ends = Some(if stubborn { Moment::from_nanos(u64::MAX) } else { now.after(left) });
             self.seldom.lost_by_deadline += 1;
             self.seldom.stubborn_work += u64::from(stubborn);
         }
-        let Some(tenure) = self.nodes[index].tenure() else { return };
-        let Some(cell) = &mut tenure.cell else { return };
         if cell.working && cell.work_ends.is_some_and(|ends| now >= ends) {
             cell.working = false;
         }
@@ -243,7 +232,7 @@ impl World {
             was_over: false,
         });
         self.seldom.terms += 1;
-        *self.terms_of.entry(index).or_default() += 1;
+        self.nodes[index].led += 1;
         self.say(index, || format!("leads with token {token}"));
         if self.scenario.has_tokens() && token <= self.last_token {
             self.fail(format!("I2: token {token} after {}", self.last_token));

@@ -42,8 +42,8 @@ impl World {
         let answer = match request {
             Request::Read(consistency) => {
                 let stale = self.scenario.stale;
-                let age = if self.happens(stale) { self.rng.f64() } else { 0.0 };
-                Answer::Read(self.store.read(*consistency, age))
+                let back = if self.happens(stale) { self.rng.usize(0..=HISTORY) } else { 0 };
+                Answer::Read(self.store.read(*consistency, back))
             }
             Request::Write(write) => {
                 let Some(reply) = self.apply(index, write) else { return };

@@ -33,6 +33,10 @@ impl World {
         }
     }
 
+    pub(super) fn foreign_is_valid(&self) -> bool {
+        self.foreign.as_ref().is_some_and(|foreign| foreign.is_valid(foreign.clock.local(self.now)))
+    }
+
     pub(super) fn foreign_acts(&mut self) {
         let quiet = self.is_quiet();
         let resign = self.rng.u8(0..20) == 0;
@@ -55,16 +59,16 @@ impl World {
     }
 
     pub(super) fn foreign_arrives(&mut self, op: ForeignOp) {
+        let Some(foreign) = &self.foreign else { return };
         let heard = match &op {
-            ForeignOp::Read => Err(self.store.read(Consistency::Strong, 0.0)),
+            ForeignOp::Read => Err(self.store.read(Consistency::Strong, 0)),
             ForeignOp::Release(version) => {
                 self.store.foreign_release(version);
                 return;
             }
             ForeignOp::Put { base, version, .. } => {
-                let lease = self.foreign.as_ref().map_or(Duration::from_secs(10), |foreign| foreign.lease);
                 let before = self.store.author;
-                match self.store.foreign_put(base.as_ref(), version.clone(), lease) {
+                match self.store.foreign_put(base.as_ref(), version.clone(), foreign.lease) {
                     Ok(applied) => {
                         if applied && before.is_some() {
                             self.check_takeover(None);
