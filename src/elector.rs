@@ -22,7 +22,7 @@ use crate::ending::EndReason;
 use crate::error::{Error, ErrorKind};
 use crate::lock::{Lock, LockClient, Patience, Request, Watcher};
 use crate::status::{Status, Transition};
-use crate::store::{DataChange, LockKey};
+use crate::store::{DataChange, Key};
 
 /// A candidate in one election. Cheap to clone; all clones are the same candidate.
 ///
@@ -50,7 +50,7 @@ pub struct Elector {
 
 struct Inner {
     locks: LockClient,
-    key: LockKey,
+    key: Key,
     settings: Settings,
     board: Arc<Board>,
     seat: Mutex<Seat>,
@@ -82,7 +82,7 @@ impl Drop for Turn<'_> {
 
 impl Elector {
     /// Starts the settings of a candidate in the election `name`: the key of its record.
-    pub fn builder(locks: &LockClient, name: impl Into<String>) -> ElectorBuilder {
+    pub fn builder(locks: &LockClient, name: impl Into<Key>) -> ElectorBuilder {
         ElectorBuilder::new(locks.clone(), name.into())
     }
 
@@ -133,13 +133,12 @@ impl Elector {
         }
         inner.board.campaigning();
         let request = Request {
-            key: inner.key.clone(),
-            patience: Patience::Election,
             // Always set or removed, so that no leader inherits the address of a dead one.
             data: inner.settings.advertised.clone().map_or(DataChange::Clear, DataChange::Set),
             first_miss_ends: inner.settings.first_miss_ends,
             drain: inner.settings.drain_timeout,
             watcher: Arc::clone(&inner.board) as Arc<dyn Watcher>,
+            ..Request::new(inner.key.clone(), Patience::Election)
         };
         let won = tokio::select! { biased;
             () = inner.closing.cancelled() => Err(closed()),

@@ -81,6 +81,10 @@ pub enum ReleaseOutcome {
     AlreadyGone,
     /// It could not be confirmed before the lease ran out. The next candidate waits out the lease at most.
     Unknown,
+    /// No release was written, since work did not end in time: the lease runs out by itself.
+    Expired,
+    /// Another handle of the same lock, acquired re-entrantly, still holds it.
+    StillHeld,
 }
 
 impl ReleaseOutcome {
@@ -90,6 +94,8 @@ impl ReleaseOutcome {
             Self::Released => "released",
             Self::AlreadyGone => "already_gone",
             Self::Unknown => "unknown",
+            Self::Expired => "expired",
+            Self::StillHeld => "still_held",
         }
     }
 }

@@ -15,6 +15,8 @@ pub enum ErrorKind {
     TableMissing,
     /// The table's keys differ from the client's settings, or the table cannot exclude (a global table of the MREC kind).
     TableUnfit,
+    /// The table is being created or deleted. Retry later.
+    TableNotReady,
     /// Credentials are missing, expired or may not do this. Fix them; retrying alone does not help.
     AccessDenied,
     /// DynamoDB limits the rate. Retry later.
@@ -27,6 +29,13 @@ pub enum ErrorKind {
     NewerFormat,
     /// The time to wait for the lock is over and somebody else holds it.
     WaitOver,
+    /// There is no record under this key, and the call was to find one.
+    NoRecord,
+    /// Somebody holds the lock, and the call needs it released. Release it first, by force if need be.
+    Held,
+    /// There are no fencing tokens here: they are switched off, records are deleted on release, or the table is shared
+    /// with clients that forget them. See [`Fencing`](crate::Fencing).
+    NoFencing,
     /// The lock or leadership is not held (any more).
     NotHeld,
     /// The elector already runs, or a leadership handed out earlier still exists.
@@ -40,7 +49,10 @@ pub enum ErrorKind {
 impl ErrorKind {
     /// Whether trying again later, with nothing changed, can succeed.
     pub fn is_transient(self) -> bool {
-        matches!(self, Self::Throttled | Self::Unavailable | Self::WaitOver | Self::Busy)
+        matches!(
+            self,
+            Self::TableNotReady | Self::Throttled | Self::Unavailable | Self::WaitOver | Self::Held | Self::Busy
+        )
     }
 
     /// The text used in metric labels and trace fields.
@@ -49,12 +61,16 @@ impl ErrorKind {
             Self::InvalidInput => "invalid_input",
             Self::TableMissing => "table_missing",
             Self::TableUnfit => "table_unfit",
+            Self::TableNotReady => "table_not_ready",
             Self::AccessDenied => "access_denied",
             Self::Throttled => "throttled",
             Self::Unavailable => "unavailable",
             Self::MalformedRecord => "malformed_record",
             Self::NewerFormat => "newer_format",
             Self::WaitOver => "wait_over",
+            Self::NoRecord => "no_record",
+            Self::Held => "held",
+            Self::NoFencing => "no_fencing",
             Self::NotHeld => "not_held",
             Self::Busy => "busy",
             Self::Closed => "closed",

@@ -28,7 +28,9 @@ pub use embedded::Embedded;
 pub use embedded::{Call, Fault, Faults};
 pub use ending::{EndReason, ReleaseOutcome};
 pub use error::{BoxError, Error, ErrorKind};
-pub use lock::{Acquire, Lock, LockClient, LockClientBuilder, ShutdownReport};
+pub use lock::{
+    Acquire, Fencing, Heartbeat, HeldLock, Lock, LockClient, LockClientBuilder, LockTable, Release, ShutdownReport,
+};
 pub use status::{LeaderInfo, Role, Status, Transition, Trouble};
-pub use store::{DurationText, LockRecord};
+pub use store::{DurationText, Key, LockRecord, TableOptions, TableReport};
 pub use timing::{Timing, TimingBuilder, TimingError};

@@ -1,32 +1,42 @@
 //! The lock layer: conditional verbs on one record a key, renewed by one keeper.
 
+mod acquire;
 mod builder;
 mod campaign;
 mod cell;
 mod context;
 mod entropy;
+mod fencing;
+mod handle;
+mod held;
 mod hold;
 mod keeper;
+mod monitor;
 mod request;
+mod table;
 mod tenure;
+mod verbs;
 
-use std::future::{Future, IntoFuture};
-use std::pin::Pin as StdPin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::oneshot;
 
+pub use acquire::Acquire;
 pub use builder::LockClientBuilder;
 pub(crate) use cell::{LeaseCell, Pin};
-pub(crate) use context::{Context, Note, Unwatched, Watcher};
+pub(crate) use context::{Context, Note, Watcher};
+pub use fencing::Fencing;
+pub(crate) use handle::Control;
+pub use handle::{Heartbeat, Lock, Release};
+pub use held::HeldLock;
 pub(crate) use keeper::Keeper;
 pub(crate) use request::{Patience, Request};
+pub use table::LockTable;
 
-use crate::ending::{EndReason, ReleaseOutcome};
+use crate::ending::ReleaseOutcome;
 use crate::error::{Error, ErrorKind};
-use crate::store::{DataChange, LockKey, LockRecord};
+use crate::protocol::Renewal;
+use crate::store::Key;
 use crate::timing::Timing;
 
 /// A client of one lock table. Cheap to clone; all clones share one keeper thread, one connection
@@ -44,7 +54,7 @@ use crate::timing::Timing;
 /// let lock = locks.acquire("nightly-report").await?;
 /// assert!(lock.is_valid());
 /// assert!(locks.try_acquire("nightly-report").await?.is_none(), "one holder at a time");
-/// lock.release().await;
+/// lock.release().await?;
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone)]
@@ -65,7 +75,7 @@ impl LockClient {
     ///
     /// # Errors
     ///
-    /// When awaited: [`ErrorKind::InvalidInput`] for a key that can't work, [`ErrorKind::WaitOver`] when the
+    /// When awaited: [`ErrorKind::InvalidInput`] for a key or settings that can't work, [`ErrorKind::WaitOver`] when the
     /// time to wait is over (or what kept DynamoDB from answering, if that was the cause), and at once what
     /// only a human can mend: [`ErrorKind::AccessDenied`], [`ErrorKind::TableMissing`],
     /// [`ErrorKind::MalformedRecord`], [`ErrorKind::NewerFormat`]. [`ErrorKind::Closed`] after a shutdown.
@@ -74,12 +84,13 @@ impl LockClient {
     ///
     /// Dropping the future at any point gives up: a claim under way is taken back, and what was
     /// observed so far stays with the client.
-    pub fn acquire(&self, key: impl Into<String>) -> Acquire {
-        Acquire { locks: self.clone(), key: key.into(), sort: None, wait: None, data: DataChange::Keep }
+    pub fn acquire(&self, key: impl Into<Key>) -> Acquire {
+        Acquire::new(self.clone(), key.into())
     }
 
     /// Takes the lock on `key` if it is free now. Takes a dead holder's lock over once it has been
-    /// observed for as long as its lease, by this or earlier calls.
+    /// observed for as long as its lease, by this or earlier calls. With settings:
+    /// [`acquire(key)`](Self::acquire) … [`try_now()`](Acquire::try_now).
     ///
     /// # Errors
     ///
@@ -89,9 +100,8 @@ impl LockClient {
     /// # Cancel safety
     ///
     /// As [`acquire`](Self::acquire).
-    pub async fn try_acquire(&self, key: impl Into<String>) -> Result<Option<Lock>, Error> {
-        let key = self.key(key.into(), None)?;
-        self.request(self.lock_request(key, Patience::Try, DataChange::Keep)).await
+    pub async fn try_acquire(&self, key: impl Into<Key>) -> Result<Option<Lock>, Error> {
+        self.acquire(key).try_now().await
     }
 
     /// Starts the settings of a client on the embedded engine, with `table` created if it is missing:
@@ -101,24 +111,11 @@ impl LockClient {
         LockClientBuilder::embedded(engine.client().config().clone(), table.into()).create_table()
     }
 
-    /// Reads a record without touching it, strongly consistent. `None` where there is none.
+    /// Ends all locks and campaigns of this client and its clones, releases what is held, all at once, and tells
+    /// what became of each lock. A lock whose work winds down under [`Lock::guard`], and a leadership that drains, is renewed until
+    /// its own release begins. Takes until the drain times and the leases are over, at most.
     ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::MalformedRecord`] if it is no lock record, else what kept it from being read.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future drops the read.
-    pub async fn get(&self, key: impl Into<String>) -> Result<Option<LockRecord>, Error> {
-        let key = self.key(key.into(), None)?;
-        let (answer, found) = oneshot::channel();
-        self.keeper.send(keeper::Command::Get(key, answer))?;
-        found.await.unwrap_or_else(|_| Err(keeper::gone()))
-    }
-
-    /// Ends all locks and campaigns of this client and its clones, releases what is held, and tells
-    /// what became of each lock. Bounded by the drain times and the lease. May be called again.
+    /// May be called again: it then tries again what could not be released.
     ///
     /// # Cancel safety
     ///
@@ -147,12 +144,12 @@ impl LockClient {
         self.keeper.context()
     }
 
-    pub(crate) fn key(&self, partition: String, sort: Option<String>) -> Result<LockKey, Error> {
-        self.context().store.key(partition, sort)
+    pub(crate) fn renews(&self) -> bool {
+        self.context().settings.renewal == Renewal::Scheduled
     }
 
-    fn lock_request(&self, key: LockKey, patience: Patience, data: DataChange) -> Request {
-        Request { key, patience, data, first_miss_ends: false, drain: Duration::ZERO, watcher: Arc::new(Unwatched) }
+    pub(crate) fn key(&self, key: Key) -> Result<Key, Error> {
+        self.context().store.key(key)
     }
 
     pub(crate) async fn request(&self, request: Request) -> Result<Option<Lock>, Error> {
@@ -160,190 +157,13 @@ impl LockClient {
         self.keeper.send(keeper::Command::Acquire(Box::new(request), answer))?;
         let lock = lock.await.unwrap_or_else(|_| Err(keeper::gone()))?;
         // The lock keeps the keeper alive.
-        Ok(lock.map(|lock| Lock { _keeper: Some(Arc::clone(&self.keeper)), ..lock }))
+        Ok(lock.map(|lock| lock.kept_by(&self.keeper)))
     }
 }
 
-/// A pending [`LockClient::acquire`]; await it.
-#[derive(Debug)]
-#[must_use = "an acquisition does nothing until it is awaited"]
-pub struct Acquire {
-    locks: LockClient,
-    key: String,
-    sort: Option<String>,
-    wait: Option<Duration>,
-    data: DataChange,
-}
-
-impl Acquire {
-    /// Gives up with [`ErrorKind::WaitOver`] after this long. Default: waits for ever.
-    pub fn wait_up_to(mut self, wait: Duration) -> Self {
-        self.wait = Some(wait);
-        self
-    }
-
-    /// The sort key, for tables that have one.
-    pub fn sort_key(mut self, value: impl Into<String>) -> Self {
-        self.sort = Some(value.into());
-        self
-    }
-
-    /// Stores this with the lock. Default: whatever data the record has is kept.
-    pub fn data(mut self, data: impl Into<Vec<u8>>) -> Self {
-        self.data = DataChange::Set(data.into());
-        self
-    }
-}
-
-impl IntoFuture for Acquire {
-    type Output = Result<Lock, Error>;
-    type IntoFuture = StdPin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let key = self.locks.key(self.key, self.sort)?;
-            let now = self.locks.context().clock.now();
-            let patience = self.wait.map_or(Patience::Unlimited, |wait| Patience::Until(now.after(wait)));
-            let request = self.locks.lock_request(key, patience, self.data);
-            let lock = self.locks.request(request).await?;
-            lock.ok_or_else(|| Error::new(ErrorKind::WaitOver, "the lock is held by somebody else"))
-        })
-    }
-}
-
-/// What a handle asks of the task that looks after its lock.
-pub(crate) enum Control {
-    /// The token fires, work drains, then the lock is released.
-    Resign(EndReason),
-    /// The data that every further heartbeat sets; `None` removes it.
-    Data(Option<Vec<u8>>),
-    /// A heartbeat now.
-    Beat(oneshot::Sender<Result<(), Error>>),
-}
-
-/// What the keeper hands out.
-pub(crate) struct Held {
-    key: String,
-    cell: Arc<LeaseCell>,
-    control: mpsc::UnboundedSender<Control>,
-    fencing: bool,
-}
-
-/// A held lock. Exactly this acquisition: a handle of an earlier one can't touch it.
-///
-/// # Note: drop behaviour
-///
-/// Dropping it releases the lock in the background, as a best effort: never blocks, never panics, also
-/// outside a runtime. Await [`release`](Self::release) to know the outcome.
-#[must_use = "dropping a lock releases it"]
-pub struct Lock {
-    key: String,
-    cell: Arc<LeaseCell>,
-    control: mpsc::UnboundedSender<Control>,
-    fencing: bool,
-    /// Held, not used: while a lock exists so does the keeper that renews it.
-    _keeper: Option<Arc<Keeper>>,
-}
-
-impl Lock {
-    pub(crate) fn new(held: Held) -> Self {
-        Self { key: held.key, cell: held.cell, control: held.control, fencing: held.fencing, _keeper: None }
-    }
-
-    /// The key.
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-
-    /// Whether this process may still act: one clock read, no lock, no I/O, no timer involved.
-    pub fn is_valid(&self) -> bool {
-        self.cell.is_valid()
-    }
-
-    /// How long it stays valid if no further heartbeat comes through.
-    pub fn remaining(&self) -> Duration {
-        self.cell.remaining()
-    }
-
-    /// The fencing token; `None` where records are deleted on release, since it could not keep rising.
-    pub fn fencing_token(&self) -> Option<u64> {
-        self.fencing.then(|| self.cell.token())
-    }
-
-    /// Fires when the lock has ended: its deadline has passed, it was taken over, or it is being released.
-    pub fn lost(&self) -> &CancellationToken {
-        self.cell.cancelled()
-    }
-
-    /// Whether the last heartbeat did not come through.
-    pub fn is_at_risk(&self) -> bool {
-        self.cell.is_at_risk()
-    }
-
-    /// Waits until a heartbeat is missed, or the end.
-    ///
-    /// # Cancel safety
-    ///
-    /// Waits only; nothing is lost.
-    pub async fn at_risk(&self) {
-        self.cell.at_risk().await;
-    }
-
-    /// Why it ended, once it has.
-    pub fn end_reason(&self) -> Option<EndReason> {
-        self.cell.reason()
-    }
-
-    /// A heartbeat now, besides the scheduled ones.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::NotHeld`] if the lock has ended; otherwise what kept the heartbeat from coming
-    /// through. The lock may still be valid then, and further heartbeats are on their way.
-    ///
-    /// # Cancel safety
-    ///
-    /// The heartbeat goes on without its future.
-    pub async fn heartbeat(&self) -> Result<(), Error> {
-        let (done, result) = oneshot::channel();
-        let gone = || Error::new(ErrorKind::NotHeld, "the lock is not held any more: acquire it again");
-        self.control.send(Control::Beat(done)).map_err(|_| gone())?;
-        result.await.unwrap_or_else(|_| Err(gone()))
-    }
-
-    /// Releases the lock and waits for the outcome, until the lease is over at the longest.
-    ///
-    /// # Cancel safety
-    ///
-    /// The release goes on without its future.
-    pub async fn release(self) -> ReleaseOutcome {
-        self.resign(EndReason::Resigned);
-        self.cell.outcome().await
-    }
-
-    pub(crate) fn resign(&self, reason: EndReason) {
-        // The task has ended if nobody listens: nothing is left to release.
-        let _ = self.control.send(Control::Resign(reason));
-    }
-
-    pub(crate) fn set_data(&self, data: Option<Vec<u8>>) {
-        let _ = self.control.send(Control::Data(data));
-    }
-
-    /// For those who may end the lock but must not keep it alive.
-    pub(crate) fn weak_control(&self) -> mpsc::WeakUnboundedSender<Control> {
-        self.control.downgrade()
-    }
-
-    pub(crate) fn cell(&self) -> &Arc<LeaseCell> {
-        &self.cell
-    }
-}
-
-impl std::fmt::Debug for Lock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lock").field("key", &self.key).field("cell", &self.cell).finish_non_exhaustive()
-    }
+/// Without randomness there are no versions, and nothing may be written.
+fn no_entropy() -> Error {
+    Error::new(ErrorKind::KeeperFailed, "the operating system gives no random bytes: versions can't be made")
 }
 
 /// What [`LockClient::shutdown`] did.
@@ -351,5 +171,14 @@ impl std::fmt::Debug for Lock {
 #[non_exhaustive]
 pub struct ShutdownReport {
     /// Each lock that was held when the shutdown began, and what became of its release.
-    pub locks: Vec<(String, ReleaseOutcome)>,
+    pub locks: Vec<(Key, ReleaseOutcome)>,
+}
+
+impl ShutdownReport {
+    /// The locks that others may have to wait for: no release was confirmed. Another shutdown tries them again, except
+    /// where work did not end ([`ReleaseOutcome::Expired`]).
+    pub fn unreleased(&self) -> impl Iterator<Item = &Key> {
+        let open = |outcome: &ReleaseOutcome| matches!(outcome, ReleaseOutcome::Unknown | ReleaseOutcome::Expired);
+        self.locks.iter().filter(move |(_, outcome)| open(outcome)).map(|(key, _)| key)
+    }
 }

@@ -3,6 +3,8 @@
 mod duration_text;
 mod expression;
 mod key;
+mod list;
+mod operator;
 mod outcome;
 mod record;
 mod table;
@@ -13,21 +15,33 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::get_item::builders::GetItemFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConsumedCapacity, ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure,
 };
 
 pub use duration_text::DurationText;
-pub(crate) use key::{LockKey, Schema};
+pub use key::Key;
+pub(crate) use key::Schema;
+pub(crate) use list::Page;
+pub(crate) use operator::Sealed;
 pub(crate) use record::Found;
 pub use record::LockRecord;
+pub use table::{TableOptions, TableReport};
 pub(crate) use transport::sdk_config;
 
-use crate::error::Error;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::error::{Error, ErrorKind};
 use crate::protocol::{Consistency, Write, WriteKind};
 use expression::Expression;
 use outcome::classify;
+use record::Item;
+
+/// Requests of one client under way at once. A heartbeat takes tens of milliseconds, so these carry
+/// thousands of locks, and a hundred hung ones leave room for the others.
+const MAX_UNDER_WAY: usize = 256;
 
 /// An operation of DynamoDB, as metrics name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,7 +49,10 @@ pub(crate) enum Op {
     GetItem,
     UpdateItem,
     DeleteItem,
+    Scan,
+    Query,
     DescribeTable,
+    DescribeTimeToLive,
     CreateTable,
 }
 
@@ -45,7 +62,10 @@ impl Op {
             Self::GetItem => "GetItem",
             Self::UpdateItem => "UpdateItem",
             Self::DeleteItem => "DeleteItem",
+            Self::Scan => "Scan",
+            Self::Query => "Query",
             Self::DescribeTable => "DescribeTable",
+            Self::DescribeTimeToLive => "DescribeTimeToLive",
             Self::CreateTable => "CreateTable",
         }
     }
@@ -59,11 +79,16 @@ pub(crate) type Meter = Arc<dyn Fn(Op, f64) + Send + Sync>;
 pub(crate) struct Fill {
     pub(crate) owner: String,
     pub(crate) text: DurationText,
-    pub(crate) heartbeat: Duration,
+    /// `None`: the holder renews when it is asked to.
+    pub(crate) heartbeat: Option<Duration>,
     pub(crate) data: DataChange,
+    /// Set by the claim, kept by everybody after it.
+    pub(crate) attributes: Vec<(String, AttributeValue)>,
     pub(crate) acquired_at: String,
     /// Whether the record keeps a token; not where it is deleted on release.
     pub(crate) fencing: bool,
+    /// The token that was sealed in the fence record, from then on.
+    pub(crate) sealed: Option<u64>,
     pub(crate) delete_on_release: bool,
 }
 
@@ -89,20 +114,44 @@ pub(crate) struct Store {
     client: Client,
     schema: Schema,
     meter: Meter,
+    under_way: Semaphore,
+    /// `A`: also bounds how long a request waits for its turn.
+    patience: Duration,
 }
 
 impl Store {
-    pub(crate) fn new(client: Client, schema: Schema, meter: Meter) -> Self {
-        Self { client, schema, meter }
+    pub(crate) fn new(client: Client, schema: Schema, meter: Meter, patience: Duration) -> Self {
+        Self { client, schema, meter, under_way: Semaphore::new(MAX_UNDER_WAY), patience }
     }
 
     /// Checks a key against the table's schema.
-    pub(crate) fn key(&self, partition: String, sort: Option<String>) -> Result<LockKey, Error> {
-        self.schema.key(partition, sort)
+    pub(crate) fn key(&self, key: Key) -> Result<Key, Error> {
+        self.schema.key(key)
     }
 
-    fn key_attributes(&self, key: &LockKey) -> Vec<(String, AttributeValue)> {
-        let sort = self.schema.sort_key.clone().zip(key.sort().map(str::to_owned));
+    /// Checks what an acquisition wants to store, before anything is sent.
+    pub(crate) fn check_content(
+        &self,
+        data: &DataChange,
+        attributes: &[(String, AttributeValue)],
+    ) -> Result<(), Error> {
+        for (name, _) in attributes {
+            self.schema.check_attribute(name)?;
+        }
+        check_data(data)
+    }
+
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// What an item under `key` is.
+    pub(crate) fn found(&self, item: &Item, key: &Key) -> Found {
+        Found::from_item(Some(item), key, &self.schema)
+    }
+
+    fn key_attributes(&self, key: &Key) -> Item {
+        let sort = self.schema.sort_key.clone().zip(key.sort_value().map(str::to_owned));
         std::iter::once((self.schema.partition_key.clone(), key.partition().to_owned()))
             .chain(sort)
             .map(|(name, value)| (name, AttributeValue::S(value)))
@@ -113,22 +162,34 @@ impl Store {
         (self.meter)(op, capacity.and_then(ConsumedCapacity::capacity_units).unwrap_or(0.0));
     }
 
-    /// Reads the record.
-    pub(crate) async fn read(&self, key: &LockKey, consistency: Consistency) -> Result<Found, Error> {
-        let request = self
-            .client
+    /// A place among the requests under way.
+    async fn permit(&self) -> Result<SemaphorePermit<'_>, Error> {
+        let crowded = || {
+            Error::new(
+                ErrorKind::Throttled,
+                format!("{MAX_UNDER_WAY} requests of this client wait for table {} already", self.schema.table),
+            )
+        };
+        let permit = tokio::time::timeout(self.patience, self.under_way.acquire()).await;
+        permit.ok().and_then(Result::ok).ok_or_else(crowded)
+    }
+
+    fn get(&self, key: &Key) -> GetItemFluentBuilder {
+        self.client
             .get_item()
             .table_name(&self.schema.table)
-            .set_key(Some(self.key_attributes(key).into_iter().collect()))
-            .consistent_read(consistency == Consistency::Strong)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let output = request.send().await.map_err(|error| classify(Op::GetItem, &self.schema.table, error))?;
-        self.spent(Op::GetItem, output.consumed_capacity());
-        Ok(Found::from_item(output.item()))
+            .set_key(Some(self.key_attributes(key)))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+    }
+
+    /// Reads the record.
+    pub(crate) async fn read(&self, key: &Key, consistency: Consistency) -> Result<Found, Error> {
+        let item = self.read_item(key, consistency).await?;
+        Ok(Found::from_item(item.as_ref(), key, &self.schema))
     }
 
     /// Sends a conditional write.
-    pub(crate) async fn write(&self, key: &LockKey, write: &Write, fill: &Fill) -> Result<Written, Error> {
+    pub(crate) async fn write(&self, key: &Key, write: &Write, fill: &Fill) -> Result<Written, Error> {
         let expression = Expression::of(write, fill, &self.schema.partition_key);
         if write.kind == WriteKind::Release && fill.delete_on_release {
             self.delete(key, expression).await
@@ -137,12 +198,26 @@ impl Store {
         }
     }
 
-    async fn update(&self, key: &LockKey, expression: Expression, show: bool) -> Result<Written, Error> {
+    async fn update(&self, key: &Key, expression: Expression, show: bool) -> Result<Written, Error> {
+        Ok(match self.write_item(key, expression, show).await? {
+            Ok(new) => Written::Applied(show.then(|| Found::from_item(new.as_ref(), key, &self.schema))),
+            Err(old) => Written::Refused(Found::from_item(old.as_ref(), key, &self.schema)),
+        })
+    }
+
+    /// One conditional update: the item as it is now (where it is to be shown), or as it was when it was refused.
+    async fn write_item(
+        &self,
+        key: &Key,
+        expression: Expression,
+        show: bool,
+    ) -> Result<Result<Option<Item>, Option<Item>>, Error> {
+        let _permit = self.permit().await?;
         let request = self
             .client
             .update_item()
             .table_name(&self.schema.table)
-            .set_key(Some(self.key_attributes(key).into_iter().collect()))
+            .set_key(Some(self.key_attributes(key)))
             .update_expression(expression.update)
             .condition_expression(expression.condition)
             .set_expression_attribute_names(Some(expression.names))
@@ -153,25 +228,26 @@ impl Store {
         match request.send().await {
             Ok(output) => {
                 self.spent(Op::UpdateItem, output.consumed_capacity());
-                Ok(Written::Applied(show.then(|| Found::from_item(output.attributes()))))
+                Ok(Ok(output.attributes))
             }
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
                     // A refused write costs a unit too; DynamoDB does not say so in the answer.
                     (self.meter)(Op::UpdateItem, 1.0);
-                    Ok(Written::Refused(Found::from_item(failed.item())))
+                    Ok(Err(failed.item().cloned()))
                 }
                 _ => Err(classify(Op::UpdateItem, &self.schema.table, error)),
             },
         }
     }
 
-    async fn delete(&self, key: &LockKey, expression: Expression) -> Result<Written, Error> {
+    async fn delete(&self, key: &Key, expression: Expression) -> Result<Written, Error> {
+        let _permit = self.permit().await?;
         let request = self
             .client
             .delete_item()
             .table_name(&self.schema.table)
-            .set_key(Some(self.key_attributes(key).into_iter().collect()))
+            .set_key(Some(self.key_attributes(key)))
             .condition_expression(expression.condition)
             .set_expression_attribute_names(Some(expression.names))
             .set_expression_attribute_values(Some(expression.values))
@@ -185,10 +261,24 @@ impl Store {
             Err(error) => match error.as_service_error() {
                 Some(DeleteItemError::ConditionalCheckFailedException(failed)) => {
                     (self.meter)(Op::DeleteItem, 1.0);
-                    Ok(Written::Refused(Found::from_item(failed.item())))
+                    Ok(Written::Refused(Found::from_item(failed.item(), key, &self.schema)))
                 }
                 _ => Err(classify(Op::DeleteItem, &self.schema.table, error)),
             },
         }
+    }
+}
+
+/// DynamoDB's limit for a whole item. What else is in the record only the table knows: it refuses the rest.
+const MAX_ITEM: usize = 400 * 1024;
+
+/// Data that can never fit is refused before it is sent.
+pub(crate) fn check_data(data: &DataChange) -> Result<(), Error> {
+    match data {
+        DataChange::Set(data) if data.len() >= MAX_ITEM => Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("the data has {} bytes: a record holds less than {MAX_ITEM}, keep it elsewhere", data.len()),
+        )),
+        DataChange::Keep | DataChange::Set(_) | DataChange::Clear => Ok(()),
     }
 }

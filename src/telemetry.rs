@@ -21,6 +21,7 @@ pub(crate) type Name = Arc<str>;
 pub(crate) enum Event {
     Request { op: Op, units: f64 },
     TableUnchecked { why: String },
+    TableExpires { attribute: String },
     Registered { name: Name },
     Elected { name: Name, owner: Arc<str>, token: u64 },
     Ended { name: Name, reason: EndReason, tenure: Duration },
@@ -78,6 +79,10 @@ impl Telemetry {
 
     pub(crate) fn request(&self, op: Op, units: f64) {
         self.send(Event::Request { op, units });
+    }
+
+    pub(crate) fn table_expires(&self, attribute: &str) {
+        self.send(Event::TableExpires { attribute: attribute.to_owned() });
     }
 
     pub(crate) fn table_unchecked(&self, error: &Error) {
@@ -173,7 +178,8 @@ fn count(event: &Event) {
         | Event::Recovered { .. }
         | Event::LeaderChanged { .. }
         | Event::TokenRegressed { .. }
-        | Event::TableUnchecked { .. } => {}
+        | Event::TableUnchecked { .. }
+        | Event::TableExpires { .. } => {}
     }
 }
 
@@ -181,6 +187,10 @@ fn count(event: &Event) {
 fn trace(event: &Event, terms: &mut BTreeMap<Name, tracing::Span>) {
     match event {
         Event::TableUnchecked { why } => tracing::warn!(%why, "the lock table was not checked"),
+        Event::TableExpires { attribute } => tracing::warn!(
+            %attribute,
+            "the lock table expires items: a lock record that carries this attribute would be deleted, and its fencing token with it"
+        ),
         Event::Elected { name, owner, token } => {
             let span = tracing::info_span!("leadership", %name, %owner, token);
             span.in_scope(|| tracing::info!("elected"));

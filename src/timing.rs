@@ -145,6 +145,22 @@ impl Timing {
         safe_lease(self.lease, self.max_drift).saturating_sub(self.guard())
     }
 
+    /// The longest [`safe_time`](crate::Acquire::safe_time) of a session monitor: `V - H - A`. What is left of the validity
+    /// when a heartbeat that is sent on schedule is answered as late as may be.
+    pub fn max_safe_time(&self) -> Duration {
+        self.validity.saturating_sub(self.heartbeat).saturating_sub(self.operation_timeout)
+    }
+
+    /// The same heartbeat and bounds under another lease; the validity keeps its share of it.
+    ///
+    /// # Errors
+    ///
+    /// The first [`TimingError`] that applies: a lease too short for the heartbeat, for instance.
+    pub fn with_lease(self, lease: Duration) -> Result<Self, TimingError> {
+        let share = self.validity.as_secs_f64() / self.lease.as_secs_f64();
+        self.to_builder().lease(lease).validity(lease.mul_f64(share)).build()
+    }
+
     /// Turns this timing back into a builder, to change one value of a profile.
     pub fn to_builder(self) -> TimingBuilder {
         TimingBuilder {

@@ -26,6 +26,7 @@ fn terms_of(timing: timing::Timing) -> protocol::Terms {
         lease: timing.lease(),
         validity: timing.validity(),
         heartbeat: timing.heartbeat(),
+        renewal: protocol::Renewal::Scheduled,
         hard_limit: timing.hard_limit(),
     }
 }

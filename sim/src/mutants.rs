@@ -25,6 +25,7 @@ macro_rules! caught {
 
 caught! {
     r1_deadline_counted_from_the_reply: DeadlineFromReply breaks "I1";
+    r1_shorter_lease_lowered_by_the_reply_alone: LeaseNotLowered breaks "I1";
     r2_first_seen_counted_from_the_send: FirstSeenFromSend breaks "I1";
     r2_timer_not_reset_by_a_new_version: TimerNotReset breaks "I1";
     r2_own_lease_instead_of_the_records: OwnLease breaks "I1";
@@ -32,6 +33,7 @@ caught! {
     r4_failed_condition_taken_for_a_loss: FailedConditionIsLoss breaks "R4";
     r5_no_answer_taken_for_success: TimeoutIsSuccess breaks "I1" | "R4";
     r6_token_not_raised: TokenNotRaised breaks "I2" | "I4";
+    r6_token_kept_by_a_foreign_client_forgotten: ForeignTokenForgotten breaks "I2" | "I4";
     r8_late_reply_revives: ReviveAfterDeadline breaks "R8";
     r14_foreign_holder_given_no_margin: ForeignWithoutMargin breaks "I1";
 }

@@ -28,6 +28,8 @@ enum Act {
     GiveUpWaiting(usize),
     Resign(usize),
     WorkEnds(usize),
+    /// Every further write promises a lease of so many times the usual length.
+    Extend(usize, u32),
     /// The process is gone and comes back without memory.
     Crash(usize),
 }
@@ -43,6 +45,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => node.clone().prop_map(Act::GiveUpWaiting),
         1 => node.clone().prop_map(Act::Resign),
         1 => node.clone().prop_map(Act::WorkEnds),
+        1 => (node.clone(), 1..=3_u32).prop_map(|(node, times)| Act::Extend(node, times)),
         1 => node.prop_map(Act::Crash),
     ]
 }
@@ -72,6 +75,11 @@ struct Node {
 
 fn terms() -> Terms {
     terms_of(Timing::default())
+}
+
+fn extended(times: u32) -> Terms {
+    let timing = Timing::default();
+    terms_of(timing.with_lease(timing.lease() * times).expect("longer leases are fine"))
 }
 
 impl Node {
@@ -126,6 +134,13 @@ impl World {
                 }
             }
             Act::WorkEnds(node) => self.work_ends(*node),
+            Act::Extend(node, times) => {
+                let now = self.now;
+                if let Some(holder) = &mut self.nodes[*node].holder {
+                    holder.set_terms(extended(*times));
+                    holder.beat_now(now);
+                }
+            }
             Act::Crash(node) => self.nodes[*node] = Node::new(),
         }
         self.check();

@@ -17,7 +17,7 @@ fn at(millis: u64) -> Moment {
 }
 
 fn terms() -> Terms {
-    Terms { lease: ms(L), validity: ms(V), heartbeat: ms(H), hard_limit: ms(9_500) }
+    Terms { lease: ms(L), validity: ms(V), heartbeat: ms(H), renewal: Renewal::Scheduled, hard_limit: ms(9_500) }
 }
 
 fn version(name: &str) -> Version {
@@ -119,7 +119,7 @@ mod holder {
             ("claim given up while its fate is open", with(claiming(), &[Unknown(50), WorkEnded(60)]), Releasing),
             ("claims do not expire", with(claiming(), &[Expire(60_000)]), Claiming),
             ("claims can't be resigned", with(claiming(), &[Resign]), Claiming),
-            ("a claim is abandoned", with(claiming(), &[Abandon]), Ended(Release::Unknown)),
+            ("a claim is abandoned", with(claiming(), &[Abandon]), Ended(Release::Expired)),
             // Holding
             ("heartbeat acknowledged", with(renewing(), &[Applied(H + 10)]), Holding),
             ("heartbeat unanswered", with(renewing(), &[Unknown(H + 2_000)]), Holding),
@@ -143,7 +143,7 @@ mod holder {
             ("acknowledged after the deadline", with(renewing(), &[Applied(V)]), Lost(Loss::Deadline)),
             ("resigned", draining(), Draining),
             ("work ended by itself", with(holding(), &[WorkEnded(100)]), Releasing),
-            ("abandoned", with(holding(), &[Abandon]), Ended(Release::Unknown)),
+            ("abandoned", with(holding(), &[Abandon]), Ended(Release::Expired)),
             // Draining
             ("drained work ends", with(draining(), &[WorkEnded(100)]), Releasing),
             ("the deadline comes while draining", with(draining(), &[Expire(V)]), Lost(Loss::Deadline)),
@@ -184,7 +184,7 @@ mod holder {
                 with(renewing(), &[Refused(H, released("a")), WorkEnded(H + 50)]),
                 Ended(Release::AlreadyGone),
             ),
-            ("work that does not end", with(lost(), &[Abandon]), Ended(Release::Unknown)),
+            ("work that does not end", with(lost(), &[Abandon]), Ended(Release::Expired)),
             // Releasing
             ("release confirmed", with(releasing(), &[Applied(110)]), Ended(Release::Released)),
             ("release unanswered", with(releasing(), &[Unknown(2_100)]), Releasing),
@@ -369,6 +369,114 @@ mod holder {
         assert_eq!(creation.phase(), Phase::Claiming, "absent: create it again");
     }
 
+    /// R1: more counts once it is acknowledged, less from the send on, whatever became of it.
+    #[test]
+    fn a_changed_lease_lowers_at_the_send_and_raises_at_the_reply() {
+        let scaled = |percent: u64| {
+            let of = |millis: u64| ms(millis * percent / 100);
+            Terms { lease: of(L), validity: of(V), hard_limit: of(9_500), ..terms() }
+        };
+        let renewed = |terms: Terms, more: &[In]| {
+            let mut holder = after(&holding());
+            holder.set_terms(terms);
+            more.iter().for_each(|input| feed(&mut holder, input));
+            holder
+        };
+        let (longer, shorter) = (scaled(200), scaled(50));
+        let table: Vec<(&str, Terms, Vec<In>, u64)> = vec![
+            ("nothing is sent yet", shorter, vec![], V),
+            ("longer, sent", longer, vec![Send(H, "b")], V),
+            ("longer, unanswered", longer, vec![Send(H, "b"), Unknown(H + 900)], V),
+            ("longer, acknowledged", longer, vec![Send(H, "b"), Applied(H + 10)], H + 2 * V),
+            ("shorter, sent", shorter, vec![Send(H, "b")], H + V / 2),
+            ("shorter, unanswered", shorter, vec![Send(H, "b"), Unknown(H + 900)], H + V / 2),
+            (
+                "shorter, refused, the older one stands",
+                shorter,
+                vec![Send(H, "b"), Refused(H + 5, record("a"))],
+                H + V / 2,
+            ),
+            ("shorter, acknowledged", shorter, vec![Send(H, "b"), Applied(H + 10)], H + V / 2),
+        ];
+        for (name, terms, script, until) in table {
+            let holder = renewed(terms, &script);
+            assert_eq!(holder.held_until(), Some(at(until)), "{name}");
+            assert!(holder.hard_deadline() >= Some(at(until)), "{name}");
+        }
+        // The longer one is settled while a shorter one, sent after it, may still be applied.
+        let mut holder = renewed(longer, &[Send(H, "b"), Unknown(H + 10)]);
+        holder.set_terms(shorter);
+        for input in [Send(H + 100, "c"), Unknown(H + 110), Send(H + 300, "d"), Refused(H + 310, record("b"))] {
+            feed(&mut holder, &input);
+        }
+        assert_eq!(holder.held_until(), Some(at(H + 100 + V / 2)), "the least that may stand");
+        feed(&mut holder, &Beat(H + 311));
+        feed(&mut holder, &Send(H + 311, "e"));
+        feed(&mut holder, &Applied(H + 320));
+        assert_eq!(holder.held_until(), Some(at(H + 311 + V / 2)), "nothing older can be applied any more");
+    }
+
+    /// Heartbeats that are off are sent when they are asked for, once, and at no other time.
+    #[test]
+    fn heartbeats_on_demand_wait_to_be_asked_for() {
+        let terms = Terms { renewal: Renewal::OnDemand, ..terms() };
+        let mut holder = Holder::claim(Some(version("old")), 5, terms, at(0));
+        for input in [Send(0, "a"), Applied(10)] {
+            feed(&mut holder, &input);
+        }
+        assert_eq!(holder.poll(at(H)), Step::Wait(at(V)), "only its deadline comes by itself");
+        for input in [Beat(H), Send(H, "b"), Unknown(H + 10)] {
+            feed(&mut holder, &input);
+        }
+        assert_eq!(holder.poll(at(H + 5_000)), Step::Wait(at(V)), "a miss is not tried again unasked");
+        for input in [Beat(H + 5_000), Send(H + 5_000, "c"), Applied(H + 5_010)] {
+            feed(&mut holder, &input);
+        }
+        assert_eq!(holder.held_until(), Some(at(H + 5_000 + V)));
+        feed(&mut holder, &WorkEnded(H + 5_100));
+        feed(&mut holder, &Send(H + 5_100, "r"));
+        feed(&mut holder, &Unknown(H + 5_110));
+        assert_eq!(holder.poll(at(H + 5_110)), Step::Wait(at(H + 5_160)), "a release is tried again all the same");
+    }
+
+    /// What a shutdown could not release is released by the next one, whatever the time.
+    #[test]
+    fn a_release_that_was_given_up_is_tried_again_when_asked() {
+        let given_up = || {
+            let mut holder = after(&with(holding(), &[WorkEnded(100), Send(100, "r"), Unknown(2_100)]));
+            assert_eq!(holder.poll(at(L)), Step::Idle);
+            holder
+        };
+        let mut holder = given_up();
+        holder.release_again(at(5 * L));
+        for input in [Send(5 * L, "s"), Applied(5 * L + 10)] {
+            feed(&mut holder, &input);
+        }
+        assert_eq!(holder.phase(), Phase::Ended(Release::Released));
+        let mut holder = given_up();
+        holder.release_again(at(5 * L));
+        feed(&mut holder, &Send(5 * L, "s"));
+        feed(&mut holder, &Refused(5 * L + 10, record("x")));
+        assert_eq!(holder.phase(), Phase::Ended(Release::AlreadyGone), "somebody else's by now");
+        let mut holder = after(&with(holding(), &[Abandon]));
+        holder.release_again(at(L));
+        assert_eq!(holder.phase(), Phase::Ended(Release::Expired), "work still runs: never released");
+    }
+
+    /// Locks acquired in the same moment spread their beats over half a period.
+    #[test]
+    fn first_beats_are_spread() {
+        for (spread, first) in [(0.0, H), (0.5, H - H / 4), (1.0, H / 2)] {
+            let mut holder = Holder::claim(None, 1, terms(), at(L));
+            feed(&mut holder, &Send(L, "a"));
+            holder.on_reply(&Reply::Applied, at(L + 10), spread);
+            assert_eq!(holder.poll(at(L + 11)), Step::Wait(at(L + first)), "{spread}");
+            feed(&mut holder, &Send(L + first, "b"));
+            holder.on_reply(&Reply::Applied, at(L + first + 10), spread);
+            assert_eq!(holder.poll(at(L + first + 11)), Step::Wait(at(L + first + H)), "from then on a period apart");
+        }
+    }
+
     #[test]
     fn misses_count_and_are_forgiven() {
         let missed = with(holding(), &[Send(H, "b"), Unknown(H + 10)]);
@@ -447,6 +555,12 @@ mod follower {
                 Verdict::Free { base: None },
             ),
             (
+                "vanished while a client of another make held it: that is how it releases",
+                vec![(100, of(Writer::Foreign)), (200, Seen::Absent)],
+                200,
+                Verdict::Free { base: None },
+            ),
+            (
                 "vanished after a release",
                 vec![(100, released("x")), (200, Seen::Absent)],
                 200,
@@ -497,7 +611,15 @@ mod follower {
         let restored = Seen::Record(Sighting { token: Some(2), ..sighting("y") });
         assert_eq!(observation(&[(100, record("x")), (200, restored)]).next_token(), 5, "healed, not followed");
         assert_eq!(observation(&[(100, record("x")), (200, Seen::Absent)]).next_token(), 5, "remembered");
-        assert_eq!(observation(&[(100, of(Writer::Foreign))]).next_token(), 1, "a foreign writer's may be stale");
+        assert_eq!(
+            observation(&[(100, of(Writer::Foreign))]).next_token(),
+            5,
+            "a client that kept it is no reason to fall"
+        );
+        let forged = Seen::Record(Sighting { token: Some(2), writer: Writer::Foreign, ..sighting("y") });
+        let mut known = observation(&[(100, record("x"))]);
+        assert_eq!(observe(&mut known, 200, forged, Consistency::Eventual), Noted::Changed, "and none to doubt");
+        assert_eq!(known.next_token(), 5);
         let highest = Seen::Record(Sighting { token: Some(u64::MAX), ..sighting("y") });
         assert_eq!(observation(&[(100, highest)]).next_token(), u64::MAX, "no overflow");
     }

@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 use super::board::Board;
 use super::{Elector, Inner, Seat, Settings};
 use crate::error::{Error, ErrorKind};
-use crate::lock::LockClient;
+use crate::lock::{Fencing, LockClient};
+use crate::store::{DurationText, Key};
 
 /// Work that takes longer than this to wind down is dropped: half of Docker's and a sixth of
 /// Kubernetes' grace period, so that the release still fits in.
@@ -25,12 +26,12 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 #[must_use = "a builder does nothing until it is built"]
 pub struct ElectorBuilder {
     locks: LockClient,
-    name: String,
+    name: Key,
     settings: Settings,
 }
 
 impl ElectorBuilder {
-    pub(super) fn new(locks: LockClient, name: String) -> Self {
+    pub(super) fn new(locks: LockClient, name: Key) -> Self {
         let settings = Settings { drain_timeout: DRAIN_TIMEOUT, first_miss_ends: false, advertised: None };
         Self { locks, name, settings }
     }
@@ -60,15 +61,22 @@ impl ElectorBuilder {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`] for a name that can't be a key, for advertised data of more than
-    /// 4 KiB (every heartbeat carries it), and for a lock client that deletes records on release.
+    /// 4 KiB (every follower reads it at each poll), and for a lock client without fencing tokens or without heartbeats.
     pub fn build(self) -> Result<Elector, Error> {
         const MAX_ADVERTISED: usize = 4_096;
         let context = self.locks.context();
-        if context.settings.delete_on_release {
+        let (fencing, text) = (context.settings.fencing, context.settings.duration_text);
+        if fencing == Fencing::Off || (fencing == Fencing::Record && text == DurationText::JavaMillis) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                "this lock client deletes records on release, so fencing tokens could not keep rising: \
-                 build the elector on a client without delete_on_release",
+                "a leadership always has a fencing token, and this lock client has none to give: build the elector on one \
+                 without delete_on_release or Fencing::Off, and beside Java clients with Fencing::FenceRecord",
+            ));
+        }
+        if !self.locks.renews() {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "this lock client sends no heartbeats: build the elector on one without without_heartbeats",
             ));
         }
         let advertised = self.settings.advertised.as_ref().map_or(0, Vec::len);
@@ -76,11 +84,11 @@ impl ElectorBuilder {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!(
-                    "advertised data has {advertised} bytes: at most {MAX_ADVERTISED}, since every heartbeat carries it"
+                    "advertised data has {advertised} bytes: at most {MAX_ADVERTISED}, since every follower reads it at each poll"
                 ),
             ));
         }
-        let key = self.locks.key(self.name, None)?;
+        let key = self.locks.key(self.name)?;
         let board = Board::new(key.partition().into(), self.locks.owner(), context.clock, context.telemetry.clone());
         board.advertise(self.settings.advertised.clone());
         Ok(Elector {

@@ -53,6 +53,13 @@ pub enum Fault {
     AccessDenied,
     /// The connection fails, nothing is applied.
     ConnectError,
+    /// Answered with this instead, not applied.
+    Respond {
+        /// The HTTP status.
+        status: u16,
+        /// The body, JSON as a rule.
+        body: String,
+    },
 }
 
 type Script = Box<dyn FnMut(&Call) -> Fault + Send>;
@@ -175,6 +182,7 @@ impl Faults {
             Fault::Throttle => Ok(Answer::error(400, "ProvisionedThroughputExceededException", "injected")),
             Fault::ServerError => Ok(Answer::error(500, "InternalServerError", "injected")),
             Fault::AccessDenied => Ok(Answer::error(400, "AccessDeniedException", "injected")),
+            Fault::Respond { status, body } => Ok(Answer { status, body: body.into_bytes() }),
             Fault::ConnectError => Err(ConnectorError::io("injected connection failure".into())),
         }
     }

@@ -1,18 +1,22 @@
 //! Settings of a lock client, checked once.
 
 use std::future::Future;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Config;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::LockClient;
 use super::context::{Context, Settings};
 use super::entropy::Entropy;
+use super::fencing::Fencing;
 use super::keeper::{Keeper, Place, Ready};
+use super::table::LockTable;
+use super::{LockClient, no_entropy};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
-use crate::store::{DurationText, Schema, Store, sdk_config};
+use crate::protocol::Renewal;
+use crate::store::{DurationText, Schema, Store, TableOptions, sdk_config};
 use crate::telemetry::Telemetry;
 use crate::timing::Timing;
 
@@ -25,9 +29,12 @@ type Factory = Box<dyn FnOnce() -> BoxFuture<'static, Config> + Send>;
 /// | owner | `host-pid-<8 hex>` | readable in a listing, unique per client; it holds the host's name |
 /// | timing | 10 s lease, 2.5 s heartbeat, 8 s validity | fail-over in about 9 s |
 /// | partition key | `key` | dynamolock's default table |
-/// | sort key | none | |
+/// | sort key, its value | none | |
 /// | duration text | Go's | follows the record found; this serves creation only |
+/// | fencing | tokens in the lock's record | costs nothing |
 /// | delete on release | off | a deleted record forgets its fencing token |
+/// | heartbeats | on | |
+/// | create table | no | |
 #[must_use = "a builder does nothing until it is built"]
 pub struct LockClientBuilder {
     config: Config,
@@ -37,9 +44,13 @@ pub struct LockClientBuilder {
     timing: Timing,
     partition_key: String,
     sort_key: Option<String>,
+    sort_value: Option<String>,
     duration_text: DurationText,
+    /// `None`: as the other settings allow.
+    fencing: Option<Fencing>,
     delete_on_release: bool,
-    create_table: bool,
+    renewal: Renewal,
+    create_table: Option<TableOptions>,
     allow_mrec: bool,
     transport: Transport,
     place: Place,
@@ -67,9 +78,12 @@ impl LockClientBuilder {
             timing: Timing::default(),
             partition_key: "key".into(),
             sort_key: None,
+            sort_value: None,
             duration_text: DurationText::Go,
+            fencing: None,
             delete_on_release: false,
-            create_table: false,
+            renewal: Renewal::Scheduled,
+            create_table: None,
             allow_mrec: false,
             transport: Transport::Own,
             place: Place::Thread,
@@ -107,6 +121,12 @@ impl LockClientBuilder {
         self
     }
 
+    /// The sort key's value for every [`Key`](crate::Key) that names none.
+    pub fn sort_key_value(mut self, value: impl Into<String>) -> Self {
+        self.sort_value = Some(value.into());
+        self
+    }
+
     /// How durations are written into records that this client creates: for fleets with Java clients
     /// set [`DurationText::JavaMillis`].
     pub fn duration_text(mut self, text: DurationText) -> Self {
@@ -114,17 +134,45 @@ impl LockClientBuilder {
         self
     }
 
+    /// Where fencing tokens come from.
+    pub fn fencing(mut self, fencing: Fencing) -> Self {
+        self.fencing = Some(fencing);
+        self
+    }
+
     /// Deletes records on release instead of marking them, as the Java client does. There are no
-    /// fencing tokens then, since a deleted record forgets its number; an elector refuses such a client.
+    /// fencing tokens then ([`Fencing::Off`]; any other setting of it is refused), since a deleted record forgets its
+    /// number; an elector refuses such a client.
     pub fn delete_on_release(mut self) -> Self {
         self.delete_on_release = true;
         self
     }
 
-    /// Creates the table, billed on demand, if it is missing.
-    pub fn create_table(mut self) -> Self {
-        self.create_table = true;
+    /// Sends no heartbeats but those that [`Lock::heartbeat`](crate::Lock::heartbeat) asks for: for locks held for less
+    /// than a lease. An elector refuses such a client.
+    pub fn without_heartbeats(mut self) -> Self {
+        self.renewal = Renewal::OnDemand;
         self
+    }
+
+    /// Creates the table, billed on demand, if it is missing.
+    pub fn create_table(self) -> Self {
+        self.create_table_with(TableOptions::on_demand())
+    }
+
+    /// Creates the table if it is missing, like this.
+    pub fn create_table_with(mut self, options: TableOptions) -> Self {
+        self.create_table = Some(options);
+        self
+    }
+
+    /// The table that these settings name, for those who set it up or look at it before clients use it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] for names that can't be a table's or a key's.
+    pub fn table(&self) -> Result<LockTable, Error> {
+        LockTable::new(self)
     }
 
     /// Accepts a global table with eventual consistency between Regions. **It can't exclude**: a
@@ -168,7 +216,7 @@ impl LockClientBuilder {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`] for settings, [`ErrorKind::TableMissing`], [`ErrorKind::TableUnfit`],
-    /// [`ErrorKind::KeeperFailed`]. When DynamoDB does not answer, or `DescribeTable` is not
+    /// [`ErrorKind::TableNotReady`], [`ErrorKind::KeeperFailed`]. When DynamoDB does not answer, or `DescribeTable` is not
     /// permitted, it goes on: see [`LockClient::table_was_checked`].
     ///
     /// # Cancel safety
@@ -176,7 +224,8 @@ impl LockClientBuilder {
     /// Dropping the future ends the keeper that was being started; a table that was being created may exist.
     pub async fn build(self) -> Result<LockClient, Error> {
         let (clock, entropy) = self.sources();
-        let schema = Schema::new(self.table, self.partition_key, self.sort_key)?;
+        let schema = self.schema()?;
+        let fencing = self.effective_fencing()?;
         if self.transport == Transport::Own && self.factory.is_none() && self.config.http_client().is_some() {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
@@ -198,7 +247,9 @@ impl LockClientBuilder {
             owner,
             timing: self.timing,
             duration_text: self.duration_text,
+            fencing,
             delete_on_release: self.delete_on_release,
+            renewal: self.renewal,
         };
         let start = Start { create_table: self.create_table, allow_mrec: self.allow_mrec };
         let (config, factory) = (self.config, self.factory);
@@ -217,7 +268,36 @@ impl LockClientBuilder {
     }
 }
 
+/// The budget of requests about the table, which no lease depends on: `A`, and a bound on one attempt.
+pub(super) fn default_patience() -> (Duration, Duration) {
+    (Timing::economy().operation_timeout(), Timing::economy().attempt_timeout())
+}
+
 impl LockClientBuilder {
+    pub(super) fn schema(&self) -> Result<Schema, Error> {
+        Schema::new(self.table.clone(), self.partition_key.clone(), self.sort_key.clone(), self.sort_value.clone())
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(super) fn allows_mrec(&self) -> bool {
+        self.allow_mrec
+    }
+
+    fn effective_fencing(&self) -> Result<Fencing, Error> {
+        match self.fencing {
+            Some(Fencing::Record | Fencing::FenceRecord) if self.delete_on_release => Err(Error::new(
+                ErrorKind::InvalidInput,
+                "delete_on_release and fencing tokens exclude each other: a deleted record forgets its number. Choose one",
+            )),
+            Some(fencing) => Ok(fencing),
+            None if self.delete_on_release => Ok(Fencing::Off),
+            None => Ok(Fencing::Record),
+        }
+    }
+
     #[cfg(feature = "test-util")]
     fn sources(&self) -> (Clock, Entropy) {
         match self.seed {
@@ -242,9 +322,9 @@ impl std::fmt::Debug for LockClientBuilder {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Start {
-    create_table: bool,
+    create_table: Option<TableOptions>,
     allow_mrec: bool,
 }
 
@@ -265,13 +345,19 @@ async fn prepare(
     let config = sdk_config(&config, timing.operation_timeout(), timing.attempt_timeout(), &partition);
     let client = aws_sdk_dynamodb::Client::from_conf(config.build());
     let meter = telemetry.clone();
-    let store = Store::new(client, schema, std::sync::Arc::new(move |op, units| meter.request(op, units)));
-    if start.create_table {
-        store.create_table().await?;
+    let meter = std::sync::Arc::new(move |op, units| meter.request(op, units));
+    let store = Store::new(client, schema, meter, timing.operation_timeout());
+    if let Some(options) = &start.create_table {
+        store.ensure_table(options).await?;
     }
     let table_was_checked = match store.table_report().await {
         Ok(report) => {
             report.check(start.allow_mrec)?;
+            match store.ttl_attribute().await {
+                Ok(Some(attribute)) => telemetry.table_expires(&attribute),
+                Ok(None) => {}
+                Err(error) => telemetry.table_unchecked(&error),
+            }
             true
         }
         Err(error) if matches!(error.kind(), ErrorKind::TableMissing | ErrorKind::TableUnfit) => return Err(error),
@@ -285,9 +371,7 @@ async fn prepare(
 }
 
 fn default_owner(entropy: &Entropy) -> Result<String, Error> {
-    let suffix = entropy.suffix().ok_or_else(|| {
-        Error::new(ErrorKind::KeeperFailed, "the operating system gives no random bytes: versions can't be made")
-    })?;
+    let suffix = entropy.suffix().ok_or_else(no_entropy)?;
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Ok(format!("{host}-{}-{suffix}", std::process::id()))
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::context::{Context, Note};
+use super::fencing::{self, Fencing};
+use super::handle::Lock;
 use super::hold::hold;
-use super::request::{Answer, Patience, Request};
-use super::tenure::Tenure;
+use super::request::{Answer, Creation, Patience, Reentry, Request};
+use super::tenure::{Tenure, Unsettled};
 use crate::error::{Error, ErrorKind};
-use crate::protocol::{Absence, Candidate, Consistency, Holder, Moment, Next, Noted, Phase, SentAt, Version, Writer};
-use crate::store::{Fill, Found, LockKey};
+use crate::protocol::{Candidate, Consistency, Holder, Moment, Next, Noted, Phase, Renewal, SentAt, Version};
+use crate::store::Fill;
 
 struct Campaign {
     context: Arc<Context>,
@@ -20,25 +22,43 @@ struct Campaign {
     last_error: Option<Error>,
 }
 
+/// How the wait for a lock ends.
+enum Waited {
+    /// It may be claimed: on what, with which token.
+    Claim(Option<Version>, u64),
+    /// This client holds it already, and may hold it once more.
+    Reentered(Lock),
+    /// It is held by somebody else, and there is no time to wait.
+    NotNow,
+}
+
 /// Acquires, answers, and then holds until the release is over: one task for one acquisition.
 ///
 /// If the asking side goes away, at whatever moment, a claim under way is taken back.
-pub(super) async fn campaign(context: Arc<Context>, request: Request, mut answer: oneshot::Sender<Answer>) {
+pub(super) async fn campaign(
+    context: Arc<Context>,
+    request: Request,
+    mut answer: oneshot::Sender<Answer>,
+) -> Option<Unsettled> {
     let settings = &context.settings;
-    let absence = if settings.delete_on_release { Absence::Free } else { Absence::WaitsOutLease };
-    let candidate =
-        Candidate::new(settings.timing.poll(), settings.timing.lease(), absence, settings.delete_on_release);
+    let create_first = settings.delete_on_release && request.creation == Creation::Allowed;
+    let poll = request.refresh.unwrap_or(settings.timing.poll());
+    let candidate = Candidate::new(poll, settings.timing.lease(), settings.absence(), create_first);
+    let _following = context.follow(&request.key);
     let mut campaign = Campaign { context, request, candidate, looked: false, last_error: None };
-    let won = tokio::select! { biased;
-        () = answer.closed() => return,
-        won = campaign.until_claim() => won,
-    };
-    let mut next = won;
     loop {
-        let (base, token) = match next {
-            Ok(Some(claim)) => claim,
-            Ok(None) => return drop(answer.send(Ok(None))),
-            Err(error) => return drop(answer.send(Err(error))),
+        let waited = tokio::select! { biased;
+            () = answer.closed() => return None,
+            waited = campaign.until_claim() => waited,
+        };
+        let (base, token) = match waited {
+            Ok(Waited::Claim(base, token)) => (base, token),
+            other => {
+                let told = other.map(|waited| if let Waited::Reentered(lock) = waited { Some(lock) } else { None });
+                // Whoever asked may have gone meanwhile.
+                let _ = answer.send(told);
+                return None;
+            }
         };
         let mut tenure = campaign.begin_claim(base, token);
         match campaign.claim(&mut tenure, &mut answer).await {
@@ -47,16 +67,9 @@ pub(super) async fn campaign(context: Arc<Context>, request: Request, mut answer
             Claim::GiveUp(reason) => {
                 // The claim may have been applied: take it back, or the key stays blocked for a lease.
                 finish(&mut tenure).await;
-                match reason {
-                    None => return,
-                    Some(error) => campaign.last_error = Some(error),
-                }
+                campaign.last_error = Some(reason?);
             }
         }
-        next = tokio::select! { biased;
-            () = answer.closed() => return,
-            next = campaign.until_claim() => next,
-        };
     }
 }
 
@@ -75,14 +88,21 @@ impl Campaign {
         self.context.clock.now()
     }
 
-    /// Follows the record until it can be claimed: on what, with which token.
-    async fn until_claim(&mut self) -> Result<Option<(Option<Version>, u64)>, Error> {
+    /// Follows the record until it can be claimed.
+    async fn until_claim(&mut self) -> Result<Waited, Error> {
         loop {
             self.check_patience()?;
+            if let Some(lock) = self.reentered() {
+                return Ok(Waited::Reentered(lock));
+            }
             let now = self.now();
             let next = self.context.with_known(&self.request.key, |known| self.candidate.next(&known.observation, now));
             match next {
-                Next::Claim { base, token } => return Ok(Some((base, token))),
+                Next::Claim { base, token } => {
+                    if let Some(token) = self.cleared(base.as_ref(), token).await? {
+                        return Ok(Waited::Claim(base, token));
+                    }
+                }
                 Next::Read(consistency) if !(self.looked && self.request.patience == Patience::Try) => {
                     self.read(consistency).await;
                 }
@@ -91,7 +111,7 @@ impl Campaign {
                         return Err(error);
                     }
                     if self.looked {
-                        return Ok(None);
+                        return Ok(Waited::NotNow);
                     }
                     self.read(Consistency::Eventual).await;
                 }
@@ -99,6 +119,51 @@ impl Campaign {
                 Next::Wait(until) => self.wait(until).await,
             }
         }
+    }
+
+    fn reentered(&self) -> Option<Lock> {
+        let wanted = self.request.reentry == Reentry::Allowed;
+        wanted.then(|| self.context.held.reenter(&self.request.key)).flatten().map(Lock::new)
+    }
+
+    /// What else must be known before a claim: the token to claim with, or `None` to look again.
+    async fn cleared(&mut self, base: Option<&Version>, token: u64) -> Result<Option<u64>, Error> {
+        if base.is_none() && self.request.creation == Creation::Refused {
+            if self.looked {
+                let message = format!("there is no record under {}, and none was to be created", self.request.key);
+                return Err(Error::new(ErrorKind::NoRecord, message));
+            }
+            // What was known may be old.
+            self.read(Consistency::Strong).await;
+            return Ok(None);
+        }
+        let settings = &self.context.settings;
+        if self.request.patience == Patience::Election
+            && let Some(error) = fencing::obstacle(settings.fencing, self.context.duration_text(&self.request.key))
+        {
+            // A leadership always has a token. Somebody may change the record: look on, at leisure.
+            self.read(Consistency::Eventual).await;
+            self.request.watcher.note(Note::Obstacle(Some(&error)));
+            self.candidate.failed(false, self.now(), self.context.entropy.spread());
+            return Ok(None);
+        }
+        if settings.fencing != Fencing::FenceRecord {
+            return Ok(Some(token));
+        }
+        match self.context.store.sealed_token(&self.request.key).await {
+            Ok(sealed) => Ok(Some(token.max(sealed.saturating_add(1)))),
+            Err(error) => {
+                self.failed(error);
+                Ok(None)
+            }
+        }
+    }
+
+    fn failed(&mut self, error: Error) {
+        self.looked = true;
+        self.request.watcher.note(Note::Failed { error: &error, renewal: false });
+        self.candidate.failed(error.kind().is_transient(), self.now(), self.context.entropy.spread());
+        self.last_error = Some(error);
     }
 
     fn check_patience(&mut self) -> Result<(), Error> {
@@ -133,6 +198,8 @@ impl Campaign {
     }
 
     async fn read(&mut self, consistency: Consistency) {
+        // Whoever must not create it must not take an answer from the past for its absence either.
+        let consistency = if self.request.creation == Creation::Refused { Consistency::Strong } else { consistency };
         let sent = SentAt(self.now());
         let result = self.context.store.read(&self.request.key, consistency).await;
         let now = self.now();
@@ -140,16 +207,12 @@ impl Campaign {
         let key = &self.request.key;
         match result {
             Ok(found) => {
-                self.last_error = obstacle(&found, key);
+                self.last_error = found.obstacle(key);
                 self.context.observe(key, &found, sent, now, consistency, &*self.request.watcher);
                 self.request.watcher.note(Note::Obstacle(self.last_error.as_ref()));
                 self.context.with_known(key, |known| self.candidate.answered(&known.observation, now));
             }
-            Err(error) => {
-                self.request.watcher.note(Note::Failed { error: &error, renewal: false });
-                self.candidate.failed(error.kind().is_transient(), now, self.context.entropy.spread());
-                self.last_error = Some(error);
-            }
+            Err(error) => self.failed(error),
         }
     }
 
@@ -158,13 +221,15 @@ impl Campaign {
         let fill = Fill {
             owner: settings.owner.clone(),
             text: self.context.duration_text(&self.request.key),
-            heartbeat: settings.timing.heartbeat(),
+            heartbeat: (settings.renewal == Renewal::Scheduled).then(|| settings.timing.heartbeat()),
             data: self.request.data.clone(),
+            attributes: self.request.attributes.clone(),
             acquired_at: self.context.clock.wall_text(),
-            fencing: !settings.delete_on_release,
+            fencing: settings.fencing != Fencing::Off,
+            sealed: None,
             delete_on_release: settings.delete_on_release,
         };
-        let holder = Holder::claim(base, token, settings.terms(), self.now());
+        let holder = Holder::claim(base, token, settings.terms(settings.timing), self.now());
         let watcher = Arc::clone(&self.request.watcher);
         Tenure::new(Arc::clone(&self.context), self.request.key.clone(), holder, fill, watcher)
     }
@@ -201,8 +266,7 @@ impl Campaign {
             }
         }
         if tenure.phase() == Phase::Holding {
-            self.request.watcher.note(Note::Claimed { outcome: "acquired" });
-            return Claim::Won;
+            return self.won(tenure, answer).await;
         }
         self.request.watcher.note(Note::Claimed { outcome: "refused" });
         self.looked = true;
@@ -212,29 +276,36 @@ impl Campaign {
         if tenure.phase() == Phase::Refused { Claim::TryAgain } else { Claim::GiveUp(Some(self.out_of_time())) }
     }
 
+    /// The claim came through. Where tokens come from a fence record, the lock is handed out only with a sealed one.
+    async fn won(&mut self, tenure: &mut Tenure, answer: &mut oneshot::Sender<Answer>) -> Claim {
+        if self.context.settings.fencing == Fencing::FenceRecord {
+            let (context, closing) = (Arc::clone(&self.context), self.context.closing.clone());
+            let sealed = tokio::select! { biased;
+                () = answer.closed() => return Claim::GiveUp(None),
+                () = closing.cancelled() => return Claim::GiveUp(Some(self.closed())),
+                sealed = fencing::seal(&context, &self.request.key, tenure) => sealed,
+            };
+            if let Err(error) = sealed {
+                self.failed(Error::new(error.kind(), error.to_string()));
+                self.request.watcher.note(Note::Claimed { outcome: "failed" });
+                return Claim::GiveUp(Some(error));
+            }
+            let now = self.now();
+            tenure.holder().expire(now);
+            if tenure.phase() != Phase::Holding {
+                return Claim::GiveUp(Some(self.out_of_time()));
+            }
+        }
+        self.request.watcher.note(Note::Claimed { outcome: "acquired" });
+        Claim::Won
+    }
+
     fn closed(&self) -> Error {
         Error::new(ErrorKind::Closed, format!("the lock client was shut down while waiting for {}", self.request.key))
     }
 
     fn out_of_time(&self) -> Error {
         Error::new(ErrorKind::Unavailable, format!("DynamoDB answered too slowly to acquire {}", self.request.key))
-    }
-}
-
-/// R14: what is never taken over, said to whoever waits for it.
-pub(super) fn obstacle(found: &Found, key: &LockKey) -> Option<Error> {
-    match found {
-        Found::Malformed(what) => Some(Error::new(
-            ErrorKind::MalformedRecord,
-            format!(
-                "the record under {key} is not a lock record ({what}): it is left alone; repair or delete it, or choose another key"
-            ),
-        )),
-        Found::Record(record) if record.writer() == Writer::Newer => Some(Error::new(
-            ErrorKind::NewerFormat,
-            format!("the record under {key} was written by a newer version of this crate: upgrade this process"),
-        )),
-        Found::Record(_) | Found::Absent => None,
     }
 }
 

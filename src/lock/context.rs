@@ -1,7 +1,7 @@
 //! What all tasks of one client share on the keeper, and what they tell to whoever watches.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -9,11 +9,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::cell::LeaseCell;
 use super::entropy::Entropy;
+use super::fencing::Fencing;
+use super::held::Registry;
 use crate::clock::Clock;
 use crate::ending::{EndReason, ReleaseOutcome};
 use crate::error::Error;
-use crate::protocol::{Consistency, Moment, Noted, Observation, ReceivedAt, Seen, SentAt, Terms};
-use crate::store::{DurationText, Found, LockKey, Store};
+use crate::protocol::{
+    Absence, Consistency, Moment, Noted, Observation, ReceivedAt, Renewal, Seen, SentAt, Terms, lease_to_wait,
+};
+use crate::store::{DurationText, Found, Key, LockRecord, Store};
 use crate::telemetry::Telemetry;
 use crate::timing::Timing;
 
@@ -23,19 +27,35 @@ pub(crate) struct Settings {
     pub(crate) owner: String,
     pub(crate) timing: Timing,
     pub(crate) duration_text: DurationText,
+    pub(crate) fencing: Fencing,
     pub(crate) delete_on_release: bool,
+    pub(crate) renewal: Renewal,
 }
 
 impl Settings {
-    pub(crate) fn terms(&self) -> Terms {
+    /// What a holder promises under `timing`: the client's, or that of a lock whose lease was changed.
+    pub(crate) fn terms(&self, timing: Timing) -> Terms {
         Terms {
-            lease: self.timing.lease(),
-            validity: self.timing.validity(),
-            heartbeat: self.timing.heartbeat(),
-            hard_limit: self.timing.hard_limit(),
+            lease: timing.lease(),
+            validity: timing.validity(),
+            heartbeat: timing.heartbeat(),
+            renewal: self.renewal,
+            hard_limit: timing.hard_limit(),
+        }
+    }
+
+    /// Records that may be deleted are free when they are absent; a record that keeps tokens has vanished (R6).
+    pub(crate) fn absence(&self) -> Absence {
+        match self.fencing {
+            Fencing::Off => Absence::Free,
+            Fencing::Record | Fencing::FenceRecord => Absence::WaitsOutLease,
         }
     }
 }
+
+/// How many keys a client remembers that nobody follows at the moment. Forgetting one costs a read, and
+/// a lease where its holder is dead: the same as for a process that has just started.
+const MAX_REMEMBERED: usize = 16_384;
 
 /// Shared by all tasks of the keeper. No lock in it is held across an await.
 pub(crate) struct Context {
@@ -47,8 +67,9 @@ pub(crate) struct Context {
     /// Fires on a clock jump: deadlines may have passed while timers stood still (R9).
     pub(crate) jumped: watch::Sender<()>,
     pub(crate) closing: CancellationToken,
-    known: Mutex<BTreeMap<LockKey, Known>>,
-    report: Mutex<Vec<(String, ReleaseOutcome)>>,
+    pub(crate) held: Registry,
+    known: Mutex<BTreeMap<Key, Known>>,
+    report: Mutex<Vec<(Key, ReleaseOutcome)>>,
 }
 
 /// What this client knows of one key, across acquisitions (R12).
@@ -57,6 +78,21 @@ pub(crate) struct Known {
     pub(crate) observation: Observation,
     /// The text of the record found decides how durations are written back.
     text: Option<DurationText>,
+    /// Campaigns that follow it.
+    followers: usize,
+    touched: Moment,
+}
+
+/// Keeps a key from being forgotten while a campaign follows it.
+pub(super) struct Following {
+    context: Arc<Context>,
+    key: Key,
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.context.with_known(&self.key, |known| known.followers = known.followers.saturating_sub(1));
+    }
 }
 
 impl Context {
@@ -69,28 +105,48 @@ impl Context {
             telemetry,
             jumped: watch::Sender::new(()),
             closing: CancellationToken::new(),
+            held: Registry::default(),
             known: Mutex::default(),
             report: Mutex::default(),
         }
     }
 
     /// Runs `look` on what is known of `key`.
-    pub(crate) fn with_known<T>(&self, key: &LockKey, look: impl FnOnce(&mut Known) -> T) -> T {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known.contains_key(key) {
-            known.insert(key.clone(), Known::default());
+    pub(crate) fn with_known<T>(&self, key: &Key, look: impl FnOnce(&mut Known) -> T) -> T {
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !all.contains_key(key) {
+            if all.len() >= MAX_REMEMBERED {
+                forget(&mut all);
+            }
+            all.insert(key.clone(), Known::default());
         }
-        look(known.entry(key.clone()).or_default())
+        let known = all.entry(key.clone()).or_default();
+        known.touched = self.clock.now();
+        look(known)
     }
 
-    pub(crate) fn duration_text(&self, key: &LockKey) -> DurationText {
+    pub(super) fn follow(self: &Arc<Self>, key: &Key) -> Following {
+        self.with_known(key, |known| known.followers += 1);
+        Following { context: Arc::clone(self), key: key.clone() }
+    }
+
+    /// Adds to a record what is known of it, without beginning to follow it.
+    pub(crate) fn annotate(&self, record: &mut LockRecord) {
+        let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let sighting = record.sighting();
+        let since = all.get(record.key()).and_then(|known| known.observation.known_since(&sighting.version));
+        let unchanged = since.map_or(Duration::ZERO, |since| self.clock.now().since(since));
+        record.set_known(unchanged, lease_to_wait(&sighting));
+    }
+
+    pub(crate) fn duration_text(&self, key: &Key) -> DurationText {
         self.with_known(key, |known| known.text).unwrap_or(self.settings.duration_text)
     }
 
     /// Takes in an answer of the store and tells the watcher what it meant.
     pub(crate) fn observe(
         &self,
-        key: &LockKey,
+        key: &Key,
         found: &Found,
         sent: SentAt,
         now: Moment,
@@ -110,19 +166,41 @@ impl Context {
         noted
     }
 
-    pub(crate) fn observe_seen(&self, key: &LockKey, seen: Seen, sent: SentAt, received: ReceivedAt) {
+    pub(crate) fn observe_seen(&self, key: &Key, seen: Seen, sent: SentAt, received: ReceivedAt) {
         self.with_known(key, |known| known.observation.observe(seen, sent, received, Consistency::Strong));
     }
 
-    /// What a shutdown reports of a lock.
-    pub(crate) fn report(&self, key: &LockKey, outcome: ReleaseOutcome) {
-        if self.closing.is_cancelled() {
-            self.report.lock().unwrap_or_else(PoisonError::into_inner).push((key.to_string(), outcome));
+    /// What a shutdown reports of a lock that it ended: its place in the report, `None` if there is no shutdown.
+    pub(crate) fn report(&self, key: &Key, outcome: ReleaseOutcome) -> Option<usize> {
+        self.closing.is_cancelled().then(|| {
+            let mut report = self.lock_report();
+            report.push((key.clone(), outcome));
+            report.len() - 1
+        })
+    }
+
+    /// Replaces what was reported at `place`.
+    pub(crate) fn amend(&self, place: usize, outcome: ReleaseOutcome) {
+        if let Some((_, reported)) = self.lock_report().get_mut(place) {
+            *reported = outcome;
         }
     }
 
-    pub(crate) fn take_report(&self) -> Vec<(String, ReleaseOutcome)> {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn reported(&self) -> Vec<(Key, ReleaseOutcome)> {
+        self.lock_report().clone()
+    }
+
+    fn lock_report(&self) -> MutexGuard<'_, Vec<(Key, ReleaseOutcome)>> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Forgets the half that was looked at longest ago, of what nobody follows.
+fn forget(all: &mut BTreeMap<Key, Known>) {
+    let mut idle: Vec<Moment> = all.values().filter(|known| known.followers == 0).map(|known| known.touched).collect();
+    idle.sort_unstable();
+    if let Some(middle) = idle.get(idle.len() / 2).copied() {
+        all.retain(|_, known| known.followers > 0 || known.touched > middle);
     }
 }
 

@@ -1,27 +1,30 @@
 //! Holding: renew, notice the end, drain, release. One task a lock, each on its own schedule.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::cell::LeaseCell;
-use super::context::Note;
-use super::request::{Answer, Request};
-use super::tenure::{Tenure, outcome_of};
-use super::{Control, Held};
+use super::context::{Context, Note};
+use super::handle::{Beat, Control, Lock, Shared, not_held};
+use super::request::{Answer, Patience, Request};
+use super::tenure::{Tenure, Unsettled, outcome_of};
 use crate::ending::{EndReason, ReleaseOutcome};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::protocol::{Moment, Phase};
-use crate::store::DataChange;
+use crate::store::Key;
 
 /// Ends the lease if its task ends in any way but the orderly one: by a panic, or with its runtime.
 struct Guard {
+    context: Arc<Context>,
+    key: Key,
     cell: Arc<LeaseCell>,
     orderly: bool,
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        self.context.held.remove(&self.key, &self.cell);
         if !self.orderly {
             // R10: nobody renews any more, so nobody may believe any more.
             self.cell.end(EndReason::KeeperFailed);
@@ -43,21 +46,32 @@ struct Hold<'a> {
     beats: Vec<oneshot::Sender<Result<(), Error>>>,
 }
 
-/// Hands the lock out and looks after it until its release is over.
-pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot::Sender<Answer>) {
+/// Hands the lock out and looks after it until its release is over. Gives back what a shutdown could not release.
+pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot::Sender<Answer>) -> Option<Unsettled> {
     let holder = tenure.holder();
-    let (Some(until), token) = (holder.held_until(), holder.token()) else { return };
+    let (until, token) = (holder.held_until()?, holder.token());
     let cell = Arc::new(LeaseCell::new(tenure.clock(), token, until));
     cell.publish(Some(until), tenure.holder().hard_deadline());
-    let mut guard = Guard { cell: Arc::clone(&cell), orderly: false };
+    let context = Arc::clone(tenure.context());
+    let mut guard =
+        Guard { context: Arc::clone(&context), key: request.key.clone(), cell: Arc::clone(&cell), orderly: false };
     let (control, mut controls) = mpsc::unbounded_channel();
     tenure.watcher().note(Note::Acquired { cell: &cell });
+    let shared = Arc::new(Shared {
+        key: request.key.clone(),
+        cell: Arc::clone(&cell),
+        control,
+        content: Arc::clone(tenure.content()),
+        fencing: context.settings.fencing,
+        timing: context.settings.timing,
+    });
+    // A leadership is unique; any other lock may be acquired once more by the same client.
+    let again = if request.patience == Patience::Election { Weak::new() } else { Arc::downgrade(&shared) };
+    context.held.add(&request.key, &cell, again);
     // If nobody wants it any more the lock is dropped right here, which asks for its release.
-    let fencing = !tenure.context().settings.delete_on_release;
-    let held = Held { key: request.key.to_string(), cell: Arc::clone(&cell), control, fencing };
-    drop(answer.send(held.into()));
+    drop(answer.send(Ok(Some(Lock::new(shared)))));
 
-    let closing = tenure.context().closing.clone();
+    let closing = context.closing.clone();
     let mut hold = Hold {
         tenure,
         request,
@@ -93,12 +107,9 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
     hold.answer_beats(&Err(not_held()));
     guard.orderly = true;
     cell.finish(outcome);
-    hold.tenure.context().report(&request.key, outcome);
     hold.tenure.watcher().note(Note::Released { outcome });
-}
-
-fn not_held() -> Error {
-    Error::new(ErrorKind::NotHeld, "the lock is not held any more: acquire it again")
+    let place = context.report(&request.key, outcome)?;
+    (outcome == ReleaseOutcome::Unknown).then_some(Unsettled { place, tenure: hold.tenure })
 }
 
 impl Hold<'_> {
@@ -116,16 +127,22 @@ impl Hold<'_> {
             // All handles are gone: as good as a release.
             None => self.resign(EndReason::Resigned),
             Some(Control::Resign(reason)) => self.resign(reason),
-            Some(Control::Data(data)) => {
-                self.tenure.set_data(data.map_or(DataChange::Clear, DataChange::Set));
-                self.beat_wanted = true;
+            Some(Control::Release { data, delete }) => {
+                self.tenure.set_release(data, delete);
+                self.resign(EndReason::Resigned);
             }
-            Some(Control::Beat(done)) => {
-                self.beats.push(done);
-                self.beat_wanted = true;
+            Some(Control::Beat(Beat { data, timing, done })) => {
                 if self.tenure.phase() != Phase::Holding {
-                    self.answer_beats(&Err(not_held()));
+                    return drop(done.map(|done| done.send(Err(not_held()))));
                 }
+                if let Some(data) = data {
+                    self.tenure.set_data(data);
+                }
+                if let Some(timing) = timing {
+                    self.tenure.set_timing(timing);
+                }
+                self.beats.extend(done);
+                self.beat_wanted = true;
             }
         }
     }

@@ -6,23 +6,25 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::campaign::{campaign, obstacle};
-use super::context::{Context, Unwatched};
+use super::campaign::campaign;
+use super::context::Context;
 use super::request::{Answer, Request};
+use super::tenure::Unsettled;
 use crate::clock::{Clock, watch_for_jumps};
 use crate::ending::ReleaseOutcome;
 use crate::error::{Error, ErrorKind};
-use crate::protocol::{Consistency, SentAt};
-use crate::store::{Found, LockKey, LockRecord};
+use crate::store::Key;
 
 pub(crate) enum Command {
     Acquire(Box<Request>, oneshot::Sender<Answer>),
-    Get(LockKey, oneshot::Sender<Result<Option<LockRecord>, Error>>),
-    Shutdown(oneshot::Sender<Vec<(String, ReleaseOutcome)>>),
+    /// Anything else that sends requests: connections belong to the keeper.
+    Call(BoxFuture<'static, ()>),
+    Shutdown(oneshot::Sender<Vec<(Key, ReleaseOutcome)>>),
 }
 
 /// Where the keeper's tasks run.
@@ -78,13 +80,33 @@ impl Keeper {
         self.table_was_checked
     }
 
-    pub(super) async fn shutdown(&self) -> Vec<(String, ReleaseOutcome)> {
+    /// Runs `work` on the keeper; it ends early when nobody waits for it any more.
+    pub(super) async fn call<T, F>(&self, work: impl FnOnce(Arc<Context>) -> F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let (mut answer, result) = oneshot::channel();
+        let work = work(Arc::clone(&self.context));
+        let call = async move {
+            let done = tokio::select! { biased;
+                () = answer.closed() => return,
+                done = work => done,
+            };
+            // Whoever asked may have gone meanwhile.
+            let _ = answer.send(done);
+        };
+        self.send(Command::Call(call.boxed()))?;
+        result.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    pub(super) async fn shutdown(&self) -> Vec<(Key, ReleaseOutcome)> {
         self.context.closing.cancel();
         let (done, report) = oneshot::channel();
         if self.send(Command::Shutdown(done)).is_err() {
-            return self.context.take_report();
+            return self.context.reported();
         }
-        report.await.unwrap_or_else(|_| self.context.take_report())
+        report.await.unwrap_or_else(|_| self.context.reported())
     }
 }
 
@@ -139,12 +161,12 @@ async fn keep(
         watch.spawn(watch_for_jumps(context.clock, move || context.jumped.send_modify(|()| {})));
     }
     let mut tasks = JoinSet::new();
-    let mut waiting = Vec::new();
+    let (mut waiting, mut unsettled) = (Vec::new(), Vec::new());
     loop {
         if tasks.is_empty() {
             for done in waiting.drain(..) {
                 let done: oneshot::Sender<_> = done;
-                let _ = done.send(context.take_report());
+                let _ = done.send(context.reported());
             }
         }
         tokio::select! { biased;
@@ -152,31 +174,22 @@ async fn keep(
                 Some(Command::Acquire(request, answer)) => {
                     tasks.spawn(campaign(Arc::clone(&context), *request, answer));
                 }
-                Some(Command::Get(key, answer)) => {
-                    tasks.spawn(get(Arc::clone(&context), key, answer));
+                Some(Command::Call(call)) => {
+                    tasks.spawn(call.map(|()| None));
                 }
-                Some(Command::Shutdown(done)) => waiting.push(done),
+                Some(Command::Shutdown(done)) => {
+                    waiting.push(done);
+                    // What an earlier shutdown could not release is tried again.
+                    for unsettled in unsettled.drain(..) {
+                        tasks.spawn(Unsettled::release_again(unsettled));
+                    }
+                }
                 None => break,
             },
             // A task that panicked has ended its own lease by then; the others go on.
-            Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+            Some(done) = tasks.join_next(), if !tasks.is_empty() => unsettled.extend(done.ok().flatten()),
         }
     }
     // Nobody holds a handle any more: what was held is being released.
     while tasks.join_next().await.is_some() {}
-}
-
-async fn get(context: Arc<Context>, key: LockKey, answer: oneshot::Sender<Result<Option<LockRecord>, Error>>) {
-    let sent = SentAt(context.clock.now());
-    let result = context.store.read(&key, Consistency::Strong).await;
-    let result = result.and_then(|found| {
-        context.observe(&key, &found, sent, context.clock.now(), Consistency::Strong, &Unwatched);
-        match found {
-            Found::Absent => Ok(None),
-            Found::Record(record) => Ok(Some(*record)),
-            malformed @ Found::Malformed(_) => Err(obstacle(&malformed, &key).unwrap_or_else(gone)),
-        }
-    });
-    // Whoever asked may have gone meanwhile.
-    let _ = answer.send(result);
 }

@@ -1,33 +1,37 @@
 //! Drives one [`Holder`]: sends what it wants sent, hands it the answers. Decides nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::context::{Context, Note, Watcher};
+use super::handle::Content;
 use crate::clock::Clock;
 use crate::ending::ReleaseOutcome;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::protocol::{
     Consistency, Holder, Loss, Moment, Noted, Phase, ReceivedAt, Release, Reply, Seen, SentAt, Sighting, Step, Version,
     Write, WriteKind, Writer,
 };
-use crate::store::{DataChange, Fill, Found, LockKey, Written};
+use crate::store::{DataChange, Fill, Found, Key, LockRecord, Written};
+use crate::timing::Timing;
 
 enum Answer {
-    Write(Box<Write>, Result<Written, Error>),
+    /// With what it was to do with the record's data.
+    Write(Box<Write>, DataChange, Result<Written, Error>),
     Read(Result<Found, Error>),
 }
 
 /// One acquisition on its way from claim to release.
 pub(super) struct Tenure {
     context: Arc<Context>,
-    key: LockKey,
+    key: Key,
     holder: Holder,
     fill: Fill,
     watcher: Arc<dyn Watcher>,
+    content: Arc<Mutex<Content>>,
     /// The one request in flight (R11), and when it was sent.
     flight: Option<(SentAt, BoxFuture<'static, Answer>)>,
     /// What the last answer meant, until somebody takes it.
@@ -36,20 +40,37 @@ pub(super) struct Tenure {
     pub(super) last_renewal: Option<Result<(), Error>>,
 }
 
+/// What a shutdown could not release, and its place in the report.
+pub(super) struct Unsettled {
+    pub(super) place: usize,
+    pub(super) tenure: Tenure,
+}
+
+impl Unsettled {
+    /// Tries again, and reports what became of it.
+    pub(super) async fn release_again(mut self) -> Option<Self> {
+        let now = self.tenure.clock().now();
+        self.tenure.holder().release_again(now);
+        let outcome = loop {
+            match outcome_of(self.tenure.phase()) {
+                Some(outcome) => break outcome,
+                None => self.tenure.turn().await,
+            }
+        };
+        self.tenure.context.amend(self.place, outcome);
+        (outcome == ReleaseOutcome::Unknown).then_some(self)
+    }
+}
+
 impl Tenure {
-    pub(super) fn new(
-        context: Arc<Context>,
-        key: LockKey,
-        holder: Holder,
-        fill: Fill,
-        watcher: Arc<dyn Watcher>,
-    ) -> Self {
+    pub(super) fn new(context: Arc<Context>, key: Key, holder: Holder, fill: Fill, watcher: Arc<dyn Watcher>) -> Self {
         Self {
             context,
             key,
             holder,
             fill,
             watcher,
+            content: Arc::default(),
             flight: None,
             last_error: None,
             last_noted: Noted::Changed,
@@ -81,8 +102,35 @@ impl Tenure {
         self.flight.is_some()
     }
 
+    /// What the record holds besides the lock, kept up to date for those who hold a handle.
+    pub(super) fn content(&self) -> &Arc<Mutex<Content>> {
+        &self.content
+    }
+
+    /// Every write from now on changes the data so, until one of them has come through.
     pub(super) fn set_data(&mut self, data: DataChange) {
         self.fill.data = data;
+    }
+
+    /// Every write from now on promises this (R1).
+    pub(super) fn set_timing(&mut self, timing: Timing) {
+        self.holder.set_terms(self.context.settings.terms(timing));
+    }
+
+    /// What the release does besides letting go.
+    pub(super) fn set_release(&mut self, data: DataChange, delete: bool) {
+        if data != DataChange::Keep {
+            self.fill.data = data;
+        }
+        self.fill.delete_on_release |= delete;
+    }
+
+    /// The token that the fence record gave. Renewals write it into the lock's record too, for those who look there.
+    pub(super) fn sealed(&mut self, token: u64) {
+        if token != self.holder.token() {
+            self.fill.sealed = Some(token);
+        }
+        self.holder.set_token(token);
     }
 
     /// Until an answer was taken in, the deadline or the next beat has come, or the clock jumped.
@@ -92,8 +140,14 @@ impl Tenure {
         let until = loop {
             match self.holder.poll(self.context.clock.now()) {
                 Step::Send => {
+                    let before = self.holder.held_until();
                     if !self.send() {
                         break Some(self.context.clock.now().after(NO_ENTROPY_PAUSE));
+                    }
+                    if self.holder.held_until() < before {
+                        // R1: it promises less, so everybody must know of the new deadline before it leaves:
+                        // it is polled for the first time in the next turn.
+                        return;
                     }
                 }
                 Step::Read => self.read(),
@@ -133,7 +187,7 @@ impl Tenure {
         let (context, key, fill) = (Arc::clone(&self.context), self.key.clone(), self.fill.clone());
         let request = async move {
             let result = context.store.write(&key, &write, &fill).await;
-            Answer::Write(write, result)
+            Answer::Write(write, fill.data, result)
         };
         self.flight = Some((sent, request.boxed()));
         true
@@ -152,7 +206,8 @@ impl Tenure {
         let now = self.context.clock.now();
         let spread = self.context.entropy.spread();
         match answer {
-            Answer::Write(write, Ok(Written::Applied(record))) => {
+            Answer::Write(write, data, Ok(Written::Applied(record))) => {
+                self.note_content(record.as_ref(), &data);
                 self.note_own_write(&write, record.as_ref().map(Found::seen), sent, now);
                 self.watcher.note(Note::Contact);
                 self.holder.on_reply(&Reply::Applied, now, spread);
@@ -162,16 +217,25 @@ impl Tenure {
                     self.watcher.note(Note::Renewed { took: now.since(sent.0), margin });
                 }
             }
-            Answer::Write(_, Ok(Written::Refused(found))) => {
+            Answer::Write(_, _, Ok(Written::Refused(found))) => {
                 self.last_noted =
                     self.context.observe(&self.key, &found, sent, now, Consistency::Strong, &*self.watcher);
                 let before = self.holder.phase();
                 self.holder.on_reply(&Reply::Refused(found.seen()), now, spread);
-                if before == self.holder.phase() && matches!(before, Phase::Holding | Phase::Draining) {
+                let holds = matches!(self.holder.phase(), Phase::Holding | Phase::Draining);
+                if holds && before == self.holder.phase() {
                     self.watcher.note(Note::Ambiguous { resolved: "applied" });
                 }
+                if holds && let Found::Record(record) = &found {
+                    // Adopted (R4): what an earlier write of ours made of it.
+                    self.note_record(record);
+                }
             }
-            Answer::Write(write, Err(error)) => {
+            Answer::Write(write, data, Err(error)) => {
+                if error.kind() == ErrorKind::InvalidInput && write.kind == WriteKind::Renew && self.fill.data == data {
+                    // Data that the table refuses must not cost the lease: every further renewal would be refused too.
+                    self.fill.data = DataChange::Keep;
+                }
                 self.holder.on_reply(&Reply::Unknown, now, spread);
                 self.note_failure(error, write.kind == WriteKind::Renew);
             }
@@ -185,6 +249,26 @@ impl Tenure {
                 self.note_failure(error, false);
             }
         }
+    }
+
+    /// A write came through: what it was to do with the data is done, and need not be said again.
+    fn note_content(&mut self, record: Option<&Found>, sent: &DataChange) {
+        if let Some(Found::Record(record)) = record {
+            self.note_record(record);
+        } else if *sent != DataChange::Keep {
+            let data = if let DataChange::Set(data) = sent { Some(data.clone()) } else { None };
+            self.content.lock().unwrap_or_else(PoisonError::into_inner).data = data;
+        }
+        if self.fill.data == *sent {
+            self.fill.data = DataChange::Keep;
+        }
+    }
+
+    fn note_record(&mut self, record: &LockRecord) {
+        let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        content.data = record.data().map(<[u8]>::to_vec);
+        content.attributes.clone_from(record.attributes());
+        content.text = Some(record.duration_text());
     }
 
     fn note_failure(&mut self, error: Error, renewal: bool) {
@@ -229,6 +313,7 @@ pub(super) fn outcome_of(phase: Phase) -> Option<ReleaseOutcome> {
         Phase::Ended(Release::Released) => Some(ReleaseOutcome::Released),
         Phase::Ended(Release::AlreadyGone) | Phase::Refused => Some(ReleaseOutcome::AlreadyGone),
         Phase::Ended(Release::Unknown) => Some(ReleaseOutcome::Unknown),
+        Phase::Ended(Release::Expired) => Some(ReleaseOutcome::Expired),
         Phase::Claiming
         | Phase::Holding
         | Phase::Draining

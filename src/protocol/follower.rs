@@ -106,8 +106,12 @@ impl Observation {
         match &self.latest {
             // The record may be younger than what an eventually consistent read shows.
             Some(Latest::Record { .. }) if !settles => self.doubt(),
-            Some(Latest::Record { sighting, first_seen }) if !sighting.released => {
-                let not_before = first_seen.moment().after(waiting_time(sighting));
+            // A client of another make releases by deleting, often by default: nobody is left to be
+            // waited for. Ours delete nothing where absence means anything, so it was an accident (R6).
+            Some(Latest::Record { sighting, first_seen })
+                if !sighting.released && sighting.writer != Writer::Foreign =>
+            {
+                let not_before = first_seen.moment().after(lease_to_wait(sighting));
                 self.replace(Latest::Absent { not_before })
             }
             Some(Latest::Absent { .. }) => Noted::Same,
@@ -132,8 +136,7 @@ impl Observation {
             let first_seen = *first_seen;
             return self.replace(Latest::Record { sighting, first_seen });
         }
-        let token = believed_token(&sighting);
-        let regressed = token.filter(|found| *found < self.token_floor);
+        let regressed = believed_token(&sighting).filter(|found| *found < self.token_floor);
         // Versions never recur and tokens never fall: such an answer comes from the past, unless a
         // strong one says that somebody restored the record. Then it is waited for anew, in full.
         let from_the_past = regressed.is_some() || self.older.contains(&sighting.version);
@@ -141,7 +144,7 @@ impl Observation {
             return self.doubt();
         }
         let floor = self.token_floor;
-        self.token_floor = floor.max(token.unwrap_or(0));
+        self.token_floor = floor.max(kept_token(&sighting).unwrap_or(0));
         let first_seen = match &self.latest {
             Some(Latest::Record { first_seen, .. }) if mutant::on(mutant::Mutant::TimerNotReset) => *first_seen,
             _ => FirstSeen::at_response(received),
@@ -184,7 +187,7 @@ impl Observation {
                 Verdict::Blocked(Obstacle::NewerFormat)
             }
             Some(Latest::Record { sighting, first_seen }) => {
-                let wait = if mutant::on(mutant::Mutant::OwnLease) { own_lease } else { waiting_time(sighting) };
+                let wait = if mutant::on(mutant::Mutant::OwnLease) { own_lease } else { lease_to_wait(sighting) };
                 let expires = first_seen.moment().after(wait);
                 if sighting.released || now >= expires {
                     Verdict::Free { base: Some(sighting.version.clone()) }
@@ -192,6 +195,14 @@ impl Observation {
                     Verdict::HeldUntil(expires)
                 }
             }
+        }
+    }
+
+    /// Since when this very version is known, if it is.
+    pub(crate) fn known_since(&self, version: &Version) -> Option<Moment> {
+        match &self.latest {
+            Some(Latest::Record { sighting, first_seen }) if sighting.version == *version => Some(first_seen.moment()),
+            Some(Latest::Record { .. } | Latest::Absent { .. } | Latest::Malformed) | None => None,
         }
     }
 
@@ -204,7 +215,7 @@ impl Observation {
 
 /// R2: the record's own lease, never the local setting. R14: a quarter more where the holder keeps
 /// no margin of its own.
-fn waiting_time(sighting: &Sighting) -> Duration {
+pub(crate) fn lease_to_wait(sighting: &Sighting) -> Duration {
     match sighting.writer {
         Writer::Foreign if !mutant::on(mutant::Mutant::ForeignWithoutMargin) => {
             sighting.lease.saturating_add(sighting.lease / 4)
@@ -218,6 +229,13 @@ fn believed_token(sighting: &Sighting) -> Option<u64> {
         Writer::Ours => sighting.token,
         Writer::Foreign | Writer::Newer => None,
     }
+}
+
+/// R6: whoever wrote last, the number in the record was somebody's, so the next one must be above it.
+/// (dynamolock keeps attributes that it does not know.)
+fn kept_token(sighting: &Sighting) -> Option<u64> {
+    let forgotten = sighting.writer == Writer::Foreign && mutant::on(mutant::Mutant::ForeignTokenForgotten);
+    sighting.token.filter(|_| !forgotten)
 }
 
 /// What a candidate does next.

@@ -12,12 +12,22 @@ use super::mutant;
 /// The first pause after a failed write. Doubles, up to a quarter of the heartbeat.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
+/// Who decides when a heartbeat is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    /// The holder, on its absolute schedule.
+    Scheduled,
+    /// The user: nothing is sent, or tried again, without being asked for.
+    OnDemand,
+}
+
 /// The part of the timing that a holder needs. Every write sets the whole of it (R1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Terms {
     pub(crate) lease: Duration,
     pub(crate) validity: Duration,
     pub(crate) heartbeat: Duration,
+    pub(crate) renewal: Renewal,
     /// From the send, how long work may drain after a forced end (R7).
     pub(crate) hard_limit: Duration,
 }
@@ -67,6 +77,10 @@ impl Deadlines {
     fn from_send(sent: SentAt, terms: Terms) -> Self {
         Self { held: HeldUntil::from_send(sent, terms.validity), hard: HeldUntil::from_send(sent, terms.hard_limit) }
     }
+
+    fn earlier(self, other: Self) -> Self {
+        Self { held: self.held.min(other.held), hard: self.hard.min(other.hard) }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,8 +98,10 @@ pub(crate) struct Holder {
     phase: Phase,
     memory: Memory,
     deadlines: Option<Deadlines>,
-    /// When the last write that extends the lease was sent; the end of work and of release retries counts from it.
+    /// When the last write that extends the lease was sent.
     last_sent: Option<SentAt>,
+    /// When the last lease that any of these writes promised is over: releases are retried until then.
+    over: Moment,
     in_flight: InFlight,
     next_send: Moment,
     /// The heartbeat schedule is absolute: send to send, whatever the replies take.
@@ -104,6 +120,7 @@ impl Holder {
             memory: Memory::new(base),
             deadlines: None,
             last_sent: None,
+            over: now,
             in_flight: InFlight::Nothing,
             next_send: now,
             scheduled: now,
@@ -118,6 +135,11 @@ impl Holder {
 
     pub(crate) fn token(&self) -> u64 {
         self.token
+    }
+
+    /// The token of the term, where something else than the claim decides it: before it is handed out.
+    pub(crate) fn set_token(&mut self, token: u64) {
+        self.token = token;
     }
 
     /// Until when this clock may believe in the lease; `None` once it is over, for good (R8).
@@ -167,8 +189,7 @@ impl Holder {
     /// A release is retried until it is confirmed or the lease is over; it is tried at least once,
     /// at any time, since it names only our own versions (R7).
     fn poll_release(&mut self, now: Moment) -> Step {
-        let over = self.last_sent.map_or(now, |sent| sent.0.after(self.terms.lease));
-        if self.release_tried && now >= over {
+        if self.release_tried && now >= self.over {
             self.phase = Phase::Ended(Release::Unknown);
             Step::Idle
         } else if now < self.next_send {
@@ -196,12 +217,26 @@ impl Holder {
         self.in_flight = InFlight::Write(kind);
         // A release of nothing would leave half a record behind: only a claim creates.
         let or_absent = self.memory.base().is_none() && matches!(kind, WriteKind::Claim { .. });
-        let names = self.memory.begin(&version, sent);
+        let names = self.memory.begin(&version, sent, self.terms);
         match kind {
             WriteKind::Release => self.release_tried = true,
-            WriteKind::Claim { .. } | WriteKind::Renew => self.last_sent = Some(sent),
+            WriteKind::Claim { .. } | WriteKind::Renew => {
+                self.last_sent = Some(sent);
+                self.over = self.over.max(sent.0.after(self.terms.lease));
+                self.lower(sent, self.terms);
+            }
         }
         Write { kind, version, names, or_absent, lease: self.terms.lease }
+    }
+
+    /// R1: a write that promises a shorter lease counts from its send, answered or not: it may be
+    /// applied, and others may take over when its lease is over. One that promises as much lowers nothing.
+    fn lower(&mut self, sent: SentAt, terms: Terms) {
+        if !mutant::on(mutant::Mutant::LeaseNotLowered)
+            && let Some(until) = &mut self.deadlines
+        {
+            *until = until.earlier(Deadlines::from_send(sent, terms));
+        }
     }
 
     /// The answer to the write in flight. `spread` in `0.0..1.0` scatters retries of many clients.
@@ -211,15 +246,15 @@ impl Holder {
         };
         self.expire(now);
         match reply {
-            Reply::Applied => self.on_applied(kind, now),
+            Reply::Applied => self.on_applied(kind, now, spread),
             Reply::Refused(seen) => self.on_evidence(seen, now, spread),
             Reply::Unknown => self.on_miss(now, spread),
         }
     }
 
-    fn on_applied(&mut self, kind: WriteKind, now: Moment) {
+    fn on_applied(&mut self, kind: WriteKind, now: Moment, spread: f64) {
         if let Some(latest) = self.memory.latest() {
-            self.settle(latest, now);
+            self.settle(latest, now, spread);
         }
         self.misses = 0;
         if kind == WriteKind::Release {
@@ -228,15 +263,17 @@ impl Holder {
     }
 
     /// The attempt at `index` is, or was, the record's current version.
-    fn settle(&mut self, index: usize, now: Moment) {
-        let Some(sent) = self.memory.settle(index) else { return };
-        let from = if mutant::on(mutant::Mutant::DeadlineFromReply) { SentAt(now) } else { sent };
-        // R1: every write sets the same lease, so those sent after this one can only promise more.
-        let until = Deadlines::from_send(from, self.terms);
+    fn settle(&mut self, index: usize, now: Moment, spread: f64) {
+        let Some(settled) = self.memory.settle(index) else { return };
+        let from = if mutant::on(mutant::Mutant::DeadlineFromReply) { SentAt(now) } else { settled.sent };
+        let until = Deadlines::from_send(from, settled.terms);
         match self.phase {
             Phase::Claiming | Phase::Holding | Phase::Draining => {
+                // R1: those sent after it may still be applied, and may promise less.
+                let open = self.memory.open().iter().filter(|_| !mutant::on(mutant::Mutant::LeaseNotLowered));
+                let until = open.fold(until, |until, open| until.earlier(Deadlines::from_send(open.sent, open.terms)));
                 self.deadlines = Some(until);
-                self.schedule(now);
+                self.schedule(now, spread);
                 if self.phase == Phase::Claiming {
                     // A claim so slow that its validity is over is not handed out (R1): nobody ever
                     // held it, so it can be released at once.
@@ -255,9 +292,17 @@ impl Holder {
     }
 
     /// The next beat of the absolute schedule `t0 + k H` that lies in the future.
-    fn schedule(&mut self, now: Moment) {
+    fn schedule(&mut self, now: Moment, spread: f64) {
+        if self.terms.renewal == Renewal::OnDemand {
+            self.next_send = Moment::NEVER;
+            return;
+        }
         if self.phase == Phase::Claiming {
-            self.scheduled = self.last_sent.map_or(now, |sent| sent.0);
+            // Locks acquired at the same moment must not beat at the same moment for ever: the first
+            // beat comes up to half a period early.
+            let early = self.terms.heartbeat.mul_f64(0.5 * spread.clamp(0.0, 1.0));
+            let sent = self.last_sent.map_or(now, |sent| sent.0);
+            self.scheduled = sent.before(early);
         }
         let behind = now.since(self.scheduled).as_nanos() / self.terms.heartbeat.as_nanos().max(1);
         let beats = u32::try_from(behind).unwrap_or(u32::MAX).saturating_add(1);
@@ -282,7 +327,7 @@ impl Holder {
             Some(_) if found.released => self.on_foreign(Loss::ReleasedByAnother),
             // R4: a failed condition is not proof of loss. This very acquisition wrote it: adopt it.
             Some(index) if !mutant::on(mutant::Mutant::FailedConditionIsLoss) => {
-                self.settle(index, now);
+                self.settle(index, now, spread);
                 self.next_send = now;
             }
             _ if self.memory.base() == Some(&found.version) => match self.phase {
@@ -306,12 +351,17 @@ impl Holder {
     /// R5: unknown is not lost. Try again soon; the deadline stands where it was.
     fn on_miss(&mut self, now: Moment, spread: f64) {
         if mutant::on(mutant::Mutant::TimeoutIsSuccess) {
-            return self.settle(self.memory.latest().unwrap_or_default(), now);
+            return self.settle(self.memory.latest().unwrap_or_default(), now, spread);
         }
         self.misses = self.misses.saturating_add(1);
         let cap = self.terms.heartbeat / 4;
         let pause = FIRST_BACKOFF.saturating_mul(1 << self.misses.min(10)).min(cap);
-        self.next_send = now.after(pause.mul_f64(0.5 + 0.5 * spread.clamp(0.0, 1.0)));
+        let on_demand = self.terms.renewal == Renewal::OnDemand;
+        self.next_send = match self.phase {
+            // Whoever asked for it hears of the failure, and asks again.
+            Phase::Holding | Phase::Draining if on_demand => Moment::NEVER,
+            _ => now.after(pause.mul_f64(0.5 + 0.5 * spread.clamp(0.0, 1.0))),
+        };
     }
 
     /// [`Step::Read`] is on its way.
@@ -341,6 +391,12 @@ impl Holder {
     fn on_base(&mut self, now: Moment) {
         self.memory.base_stands();
         self.next_send = now;
+    }
+
+    /// What every write from now on promises. It holds from the send of the first of them where it is
+    /// less, and from its acknowledgement where it is more (R1).
+    pub(crate) fn set_terms(&mut self, terms: Terms) {
+        self.terms = terms;
     }
 
     /// A heartbeat now instead of on schedule.
@@ -376,7 +432,18 @@ impl Holder {
     /// Work did not end within its bound and could not be dropped: no release, the lease runs out (R7).
     pub(crate) fn abandon(&mut self) {
         if !matches!(self.phase, Phase::Refused | Phase::Ended(_)) {
-            self.phase = Phase::Ended(Release::Unknown);
+            self.phase = Phase::Ended(Release::Expired);
+        }
+    }
+
+    /// Tries once more what could not be released: allowed at any time, since a release names only
+    /// our own versions (R7).
+    pub(crate) fn release_again(&mut self, now: Moment) {
+        if self.phase == Phase::Ended(Release::Unknown) && self.in_flight == InFlight::Nothing {
+            self.phase = Phase::Releasing;
+            self.release_tried = false;
+            self.next_send = now;
+            self.misses = 0;
         }
     }
 }

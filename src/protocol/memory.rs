@@ -1,5 +1,6 @@
 //! Which writes of one acquisition may be in the record, acknowledged or not (R3, R4).
 
+use super::holder::Terms;
 use super::message::{SentAt, Version};
 use super::mutant;
 
@@ -11,9 +12,11 @@ const MAX_MEMORY: usize = 64;
 
 /// One logical write since the last acknowledged one. It may have been applied, or still be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Attempt {
-    version: Version,
-    sent: SentAt,
+pub(super) struct Attempt {
+    pub(super) version: Version,
+    pub(super) sent: SentAt,
+    /// What it promises: the lease may change from one write to the next (R1).
+    pub(super) terms: Terms,
 }
 
 #[derive(Debug, Clone)]
@@ -48,7 +51,7 @@ impl Memory {
     /// Remembers a write that is being sent, and says what its condition names (R3): the base, the
     /// latest writes that may have been applied, and itself, so that an applied write whose reply was
     /// lost is recognised and a repeated one is harmless.
-    pub(super) fn begin(&mut self, version: &Version, sent: SentAt) -> Vec<Version> {
+    pub(super) fn begin(&mut self, version: &Version, sent: SentAt, terms: Terms) -> Vec<Version> {
         let mut names: Vec<Version> = self.base.iter().cloned().collect();
         if !mutant::on(mutant::Mutant::StrictCondition) {
             let room = MAX_NAMES - 1 - names.len();
@@ -59,7 +62,7 @@ impl Memory {
         if self.attempts.len() == MAX_MEMORY {
             self.attempts.remove(0);
         }
-        self.attempts.push(Attempt { version: version.clone(), sent });
+        self.attempts.push(Attempt { version: version.clone(), sent, terms });
         self.unresolved += 1;
         names
     }
@@ -73,15 +76,20 @@ impl Memory {
         self.attempts.len().checked_sub(1)
     }
 
-    /// The write at `index` is, or was, the record's current version: when it was sent.
-    pub(super) fn settle(&mut self, index: usize) -> Option<SentAt> {
+    /// The write at `index` is, or was, the record's current version.
+    pub(super) fn settle(&mut self, index: usize) -> Option<Attempt> {
         let mut tail = self.attempts.split_off(index).into_iter();
         let current = tail.next()?;
-        self.base = Some(current.version);
+        self.base = Some(current.version.clone());
         // Later ones may still be applied. Earlier ones can't be: they don't name this one.
         self.attempts = tail.collect();
         self.unresolved = 0;
-        Some(current.sent)
+        Some(current)
+    }
+
+    /// The writes that may still be applied.
+    pub(super) fn open(&self) -> &[Attempt] {
+        &self.attempts
     }
 
     /// A read showed the base: none of the writes has been applied so far.

@@ -10,6 +10,9 @@ use std::time::Duration;
 pub(crate) struct Moment(u64);
 
 impl Moment {
+    /// An instant that never comes.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
     /// Nanoseconds since the clock's origin.
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
@@ -22,6 +25,11 @@ impl Moment {
     /// Saturates: an instant that far away never comes.
     pub(crate) fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// Saturates at the clock's origin.
+    pub(crate) fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
     /// The time from `earlier` to here, zero if `earlier` is later.
@@ -104,7 +112,7 @@ pub(crate) struct Sighting {
     pub(crate) lease: Duration,
     pub(crate) released: bool,
     pub(crate) writer: Writer,
-    /// Only believed when the writer is ours.
+    /// The number in the record. What another kind of client left there is no news, but a floor all the same (R6).
     pub(crate) token: Option<u64>,
 }
 
@@ -180,4 +188,6 @@ pub(crate) enum Release {
     AlreadyGone,
     /// The lease ran out before any release could be confirmed; one of them may have been applied.
     Unknown,
+    /// No release was written, because work did not end: the lease runs out by itself.
+    Expired,
 }

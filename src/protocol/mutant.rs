@@ -7,6 +7,8 @@
 pub(crate) enum Mutant {
     /// R1 broken: the deadline counts from the reply.
     DeadlineFromReply,
+    /// R1 broken: a write with a shorter lease lowers the deadline only when it is acknowledged.
+    LeaseNotLowered,
     /// R2 broken: the follower counts from the send of its read.
     FirstSeenFromSend,
     /// R2 broken: the follower's timer is not reset when the version changes.
@@ -21,6 +23,8 @@ pub(crate) enum Mutant {
     TimeoutIsSuccess,
     /// R6 broken: the token is not raised above the record's.
     TokenNotRaised,
+    /// R6 broken: the token that a client of another make has kept in the record is forgotten.
+    ForeignTokenForgotten,
     /// R8 broken: a late reply revives what is past its deadline.
     ReviveAfterDeadline,
     /// R14 broken: a foreign record is waited for as if its holder kept a margin.

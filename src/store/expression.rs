@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::record::{attribute, stamp};
 use super::{DataChange, Fill};
-use crate::protocol::{Write, WriteKind};
+use crate::protocol::{Version, Write, WriteKind};
 
 /// The placeholders of one request.
 #[derive(Debug, Default)]
@@ -60,27 +60,32 @@ impl Expression {
     }
 
     fn changes(&mut self, write: &Write, fill: &Fill) {
-        let text = |text: &str| AttributeValue::S(text.to_owned());
-        self.set("#version", attribute::VERSION, ":version", text(write.version.as_str()));
-        self.set("#stamp", attribute::STAMP, ":stamp", text(&stamp(&write.version)));
+        self.version(&write.version);
         match write.kind {
             WriteKind::Claim { token } => {
                 self.set("#owner", attribute::OWNER, ":owner", text(&fill.owner));
                 self.set("#acquired", attribute::ACQUIRED_AT, ":acquired", text(&fill.acquired_at));
                 if fill.fencing {
-                    // R6: SET, never ADD: a duplicate must not count twice.
-                    self.set("#token", attribute::TOKEN, ":token", AttributeValue::N(token.to_string()));
+                    self.token(token);
                 }
                 self.remove("#released", attribute::RELEASED);
                 self.schedule(write, fill);
+                if fill.heartbeat.is_none() {
+                    // What the holder before promised would mislead followers.
+                    self.remove("#heartbeat", attribute::HEARTBEAT);
+                }
+                for (index, (name, value)) in fill.attributes.iter().enumerate() {
+                    self.set(&format!("#more{index}"), name, &format!(":more{index}"), value.clone());
+                }
             }
             // R1: every renewal sets the whole desired state.
-            WriteKind::Renew => self.schedule(write, fill),
-            WriteKind::Release => {
-                // Exactly the text "1": any other value makes the record unacquirable for the Java client.
-                self.set("#released", attribute::RELEASED, ":released", text("1"));
-                return;
+            WriteKind::Renew => {
+                self.schedule(write, fill);
+                if let Some(token) = fill.sealed {
+                    self.token(token);
+                }
             }
+            WriteKind::Release => self.released(),
         }
         match &fill.data {
             DataChange::Keep => {}
@@ -92,9 +97,104 @@ impl Expression {
     }
 
     fn schedule(&mut self, write: &Write, fill: &Fill) {
-        self.set("#lease", attribute::LEASE, ":lease", AttributeValue::S(fill.text.format(write.lease)));
-        let heartbeat = AttributeValue::N(fill.heartbeat.as_millis().to_string());
-        self.set("#heartbeat", attribute::HEARTBEAT, ":heartbeat", heartbeat);
+        self.set("#lease", attribute::LEASE, ":lease", text(&fill.text.format(write.lease)));
+        if let Some(heartbeat) = fill.heartbeat {
+            let heartbeat = AttributeValue::N(heartbeat.as_millis().to_string());
+            self.set("#heartbeat", attribute::HEARTBEAT, ":heartbeat", heartbeat);
+        }
+    }
+
+    fn version(&mut self, version: &Version) {
+        self.set("#version", attribute::VERSION, ":version", text(version.as_str()));
+        self.set("#stamp", attribute::STAMP, ":stamp", text(&stamp(version)));
+    }
+
+    fn token(&mut self, token: u64) {
+        // R6: SET, never ADD: a duplicate must not count twice.
+        self.set("#token", attribute::TOKEN, ":token", AttributeValue::N(token.to_string()));
+    }
+
+    fn released(&mut self) {
+        // Exactly the text "1": any other value makes the record unacquirable for the Java client.
+        self.set("#released", attribute::RELEASED, ":released", text("1"));
+    }
+
+    /// What an operator writes: the record released, whoever holds it, as long as it is at the version that was seen.
+    ///
+    /// A holder of ours notices the mark by itself (R3). A client of another make does not look at it when it
+    /// renews, so its version is changed under it, by `anew`.
+    pub(super) fn force_release(seen: &Version, anew: Option<&Version>) -> Self {
+        let mut this = Self::default();
+        this.only_at(text(seen.as_str()));
+        if let Some(version) = anew {
+            this.version(version);
+        }
+        this.released();
+        this.finish();
+        this
+    }
+
+    /// What an operator writes: a released record in place of one that could not be read.
+    pub(super) fn repair(mend: &Mend, version: &Version, partition_key: &str) -> Self {
+        let mut this = Self::default();
+        match &mend.seen {
+            Some(seen) => this.only_at(seen.clone()),
+            None => {
+                let (name, key) = (this.name("#version", attribute::VERSION), this.name("#key", partition_key));
+                this.condition = format!("attribute_not_exists({name}) AND attribute_exists({key})");
+            }
+        }
+        this.version(version);
+        this.released();
+        if let Some(owner) = &mend.owner {
+            this.set("#owner", attribute::OWNER, ":owner", text(owner));
+        }
+        if let Some(lease) = &mend.lease {
+            this.set("#lease", attribute::LEASE, ":lease", text(lease));
+        }
+        if let Some(token) = mend.token {
+            this.token(token);
+        }
+        for (index, name) in mend.remove.iter().enumerate() {
+            this.remove(&format!("#bad{index}"), name);
+        }
+        this.finish();
+        this
+    }
+
+    /// What an operator writes: all but the token's floor taken out of a record that is released and stays so.
+    pub(super) fn retire(seen: &Version, version: &Version, remove: &[String]) -> Self {
+        let mut this = Self::default();
+        this.only_at(text(seen.as_str()));
+        let released = this.name("#released", attribute::RELEASED);
+        this.condition = format!("{} AND attribute_exists({released})", this.condition);
+        this.version(version);
+        for (index, name) in remove.iter().enumerate() {
+            this.remove(&format!("#old{index}"), name);
+        }
+        this.finish();
+        this
+    }
+
+    /// Seals the fence record with a token above all before it. `version` tells our own write, whose reply
+    /// was lost, from another's with the same number.
+    pub(super) fn seal(token: u64, version: &Version, owner: &str, lease: &str) -> Self {
+        let mut this = Self::default();
+        this.token(token);
+        this.set("#version", attribute::VERSION, ":version", text(version.as_str()));
+        // The rest is there so that listings of other clients do not trip over it.
+        this.set("#owner", attribute::OWNER, ":owner", text(owner));
+        this.set("#lease", attribute::LEASE, ":lease", text(lease));
+        this.released();
+        this.condition = "attribute_not_exists(#token) OR #token < :token OR #version = :version".into();
+        this.finish();
+        this
+    }
+
+    fn only_at(&mut self, seen: AttributeValue) {
+        let version = self.name("#version", attribute::VERSION);
+        self.values.insert(":seen".into(), seen);
+        self.condition = format!("{version} = :seen");
     }
 
     fn name(&mut self, placeholder: &str, name: &str) -> String {
@@ -121,6 +221,21 @@ impl Expression {
     }
 }
 
+fn text(text: &str) -> AttributeValue {
+    AttributeValue::S(text.to_owned())
+}
+
+/// What a damaged record needs to be a lock record again.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Mend {
+    /// The version it has, whatever that is.
+    pub(crate) seen: Option<AttributeValue>,
+    pub(crate) owner: Option<String>,
+    pub(crate) lease: Option<String>,
+    pub(crate) token: Option<u64>,
+    pub(crate) remove: Vec<&'static str>,
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -133,7 +248,9 @@ mod tests {
         Fill {
             owner: "owner SET #x".into(),
             text: DurationText::Go,
-            heartbeat: Duration::from_millis(2_500),
+            heartbeat: Some(Duration::from_millis(2_500)),
+            attributes: vec![("team SET".into(), AttributeValue::S("blue".into()))],
+            sealed: None,
             data: DataChange::Set(b"hello".to_vec()),
             acquired_at: "2026-01-01T00:00:00Z".into(),
             fencing: true,
@@ -174,9 +291,30 @@ mod tests {
         for (kind, or_absent) in kinds.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
             let expression = Expression::of(&write(kind, or_absent), &fill(), "key");
             let text = format!("{} {}", expression.update, expression.condition);
-            for user in ["owner SET", "old", "hello", "ownerName", "recordVersionNumber"] {
+            for user in ["owner SET", "team", "blue", "old", "hello", "ownerName", "recordVersionNumber"] {
                 assert!(!text.contains(user), "{text}");
             }
+            for placeholder in expression.names.keys().chain(expression.values.keys()) {
+                assert!(text.contains(placeholder.as_str()), "{placeholder} unused in {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_operators_write_names_the_version_that_was_seen() {
+        let (seen, new) = (Version::new("seen"), Version::new("new"));
+        let mend = Mend { seen: Some(AttributeValue::N("1".into())), remove: vec!["data"], ..Mend::default() };
+        let blind =
+            Mend { owner: Some("repaired".into()), lease: Some("10s".into()), token: Some(3), ..Mend::default() };
+        for (expression, condition) in [
+            (Expression::force_release(&seen, None), "#version = :seen"),
+            (Expression::force_release(&seen, Some(&new)), "#version = :seen"),
+            (Expression::repair(&mend, &new, "key"), "#version = :seen"),
+            (Expression::repair(&blind, &new, "key"), "attribute_not_exists(#version) AND attribute_exists(#key)"),
+            (Expression::retire(&seen, &new, &["team".into()]), "#version = :seen AND attribute_exists(#released)"),
+        ] {
+            assert_eq!(expression.condition, condition);
+            let text = format!("{} {}", expression.update, expression.condition);
             for placeholder in expression.names.keys().chain(expression.values.keys()) {
                 assert!(text.contains(placeholder.as_str()), "{placeholder} unused in {text}");
             }

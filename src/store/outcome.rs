@@ -59,6 +59,9 @@ where
 fn by_code(at: &str, code: &str, message: &str) -> (ErrorKind, String) {
     match code {
         "ResourceNotFoundException" => (ErrorKind::TableMissing, format!("{at}: there is no such table; create it")),
+        "ResourceInUseException" | "TableInUseException" => {
+            (ErrorKind::TableNotReady, format!("{at}: the table is being created, changed or deleted; retry later"))
+        }
         "ProvisionedThroughputExceededException"
         | "RequestLimitExceeded"
         | "ThrottlingException"

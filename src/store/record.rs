@@ -1,12 +1,14 @@
 //! The record, byte by byte. Reading is tolerant, writing is exact.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::duration_text::{DurationText, parse};
+use super::key::{Key, Schema};
+use crate::error::{Error, ErrorKind};
 use crate::protocol::{Seen, Sighting, Version, Writer};
 use crate::timing::{MAX_LEASE, MIN_LEASE};
 
@@ -33,13 +35,17 @@ pub(crate) fn stamp(version: &Version) -> String {
     format!("{FORMAT}:{}", version.as_str())
 }
 
-type Item = HashMap<String, AttributeValue>;
+/// A number that no count of terms reaches: who writes one forges it, and rising above it would soon not be possible.
+const MAX_TOKEN: u64 = 1 << 62;
+
+pub(super) type Item = HashMap<String, AttributeValue>;
 
 /// A lock record as it was read.
 #[derive(Clone, PartialEq)]
 pub struct LockRecord {
+    key: Key,
     owner: String,
-    version: Version,
+    pub(super) version: Version,
     lease: Duration,
     text: DurationText,
     released: bool,
@@ -48,9 +54,17 @@ pub struct LockRecord {
     token: Option<u64>,
     heartbeat: Option<Duration>,
     acquired_at: Option<String>,
+    attributes: BTreeMap<String, AttributeValue>,
+    unchanged_for: Duration,
+    waits: Duration,
 }
 
 impl LockRecord {
+    /// Its key.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
     /// Who holds it, or held it last.
     pub fn owner(&self) -> &str {
         &self.owner
@@ -78,7 +92,26 @@ impl LockRecord {
 
     /// The number of the term; `None` if another kind of client wrote the record last.
     pub fn fencing_token(&self) -> Option<u64> {
-        self.token
+        self.token.filter(|_| self.writer == Writer::Ours)
+    }
+
+    /// For how long this client has known this very version: zero at first sight, and in listings of
+    /// what it does not follow.
+    pub fn unchanged_for(&self) -> Duration {
+        self.unchanged_for
+    }
+
+    /// Whether nobody holds it any more, as far as this client can know: it is released, or has not changed for its
+    /// whole lease (and a quarter more for clients of another make) *while this client knew it*.
+    ///
+    /// At first sight a record is never expired, whoever wrote it: it may have been renewed a moment ago.
+    pub fn is_expired(&self) -> bool {
+        self.released || self.unchanged_for >= self.waits
+    }
+
+    /// The additional attributes: everything in the record that is neither its key nor the lock's own.
+    pub fn attributes(&self) -> &BTreeMap<String, AttributeValue> {
+        &self.attributes
     }
 
     /// How often its holder renews, if it says so.
@@ -100,14 +133,19 @@ impl LockRecord {
         self.writer
     }
 
-    pub(crate) fn seen(&self) -> Seen {
-        Seen::Record(Sighting {
+    /// What the client knows of it: for how long, and how long it would wait for it.
+    pub(crate) fn set_known(&mut self, unchanged_for: Duration, waits: Duration) {
+        (self.unchanged_for, self.waits) = (unchanged_for, waits);
+    }
+
+    pub(crate) fn sighting(&self) -> Sighting {
+        Sighting {
             version: self.version.clone(),
             lease: self.lease,
             released: self.released,
             writer: self.writer,
             token: self.token,
-        })
+        }
     }
 }
 
@@ -115,12 +153,13 @@ impl fmt::Debug for LockRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Data may be anything, secrets included: its length only.
         f.debug_struct("LockRecord")
+            .field("key", &self.key)
             .field("owner", &self.owner)
             .field("version", &self.version)
             .field("lease", &self.lease)
             .field("released", &self.released)
             .field("data_bytes", &self.data.as_ref().map(Vec::len))
-            .field("fencing_token", &self.token)
+            .field("fencing_token", &self.fencing_token())
             .finish_non_exhaustive()
     }
 }
@@ -147,11 +186,29 @@ pub(crate) enum Found {
 }
 
 impl Found {
-    pub(crate) fn from_item(item: Option<&Item>) -> Self {
-        match item.map(decode) {
+    /// What stands under `key` in a table of this schema.
+    pub(crate) fn from_item(item: Option<&Item>, key: &Key, schema: &Schema) -> Self {
+        match item.map(|item| decode(item, key, schema)) {
             None => Self::Absent,
             Some(Ok(record)) => Self::Record(Box::new(record)),
             Some(Err(malformed)) => Self::Malformed(malformed),
+        }
+    }
+
+    /// R14: what is never taken over, said to whoever waits for it.
+    pub(crate) fn obstacle(&self, key: &Key) -> Option<Error> {
+        match self {
+            Self::Malformed(what) => Some(Error::new(
+                ErrorKind::MalformedRecord,
+                format!(
+                    "the record under {key} is not a lock record ({what}): it is left alone; repair or delete it, or choose another key"
+                ),
+            )),
+            Self::Record(record) if record.writer() == Writer::Newer => Some(Error::new(
+                ErrorKind::NewerFormat,
+                format!("the record under {key} was written by a newer version of this crate: upgrade this process"),
+            )),
+            Self::Record(_) | Self::Absent => None,
         }
     }
 
@@ -159,12 +216,12 @@ impl Found {
         match self {
             Self::Absent => Seen::Absent,
             Self::Malformed(_) => Seen::Malformed,
-            Self::Record(record) => record.seen(),
+            Self::Record(record) => Seen::Record(record.sighting()),
         }
     }
 }
 
-fn text<'a>(item: &'a Item, attribute: &'static str) -> Result<&'a str, Malformed> {
+pub(super) fn text<'a>(item: &'a Item, attribute: &'static str) -> Result<&'a str, Malformed> {
     match item.get(attribute) {
         Some(AttributeValue::S(text)) if !text.is_empty() => Ok(text),
         Some(AttributeValue::S(_)) => Err(Malformed { attribute, problem: "is empty" }),
@@ -173,15 +230,21 @@ fn text<'a>(item: &'a Item, attribute: &'static str) -> Result<&'a str, Malforme
     }
 }
 
-fn decode(item: &Item) -> Result<LockRecord, Malformed> {
+/// Which key an item of a listing stands under, if its key is text.
+pub(super) fn key_of(item: &Item, schema: &Schema) -> Option<Key> {
+    let text = |name: &String| item.get(name)?.as_s().ok().cloned();
+    let key = Key::new(text(&schema.partition_key)?);
+    match &schema.sort_key {
+        Some(name) => Some(key.sort(text(name)?)),
+        None => Some(key),
+    }
+}
+
+fn decode(item: &Item, key: &Key, schema: &Schema) -> Result<LockRecord, Malformed> {
     use attribute as a;
     let version = Version::new(text(item, a::VERSION)?);
     let owner = text(item, a::OWNER)?.to_owned();
-    let (lease, duration_text) =
-        parse(text(item, a::LEASE)?).ok_or(Malformed { attribute: a::LEASE, problem: "is no duration" })?;
-    if lease > MAX_LEASE {
-        return Err(Malformed { attribute: a::LEASE, problem: "is longer than any lease" });
-    }
+    let (lease, duration_text) = lease_of(item)?;
     let data = match item.get(a::DATA) {
         None => None,
         Some(AttributeValue::B(data)) => Some(data.as_ref().to_vec()),
@@ -190,19 +253,45 @@ fn decode(item: &Item) -> Result<LockRecord, Malformed> {
     let writer = writer(item, &version);
     // What a foreign client left in our attributes may be stale: believed only behind our stamp.
     let ours = writer == Writer::Ours;
+    let token = if ours { token(item)? } else { token(item).unwrap_or(None) };
+    let attributes = item.iter().filter(|(name, _)| schema.is_additional(name));
+    let lease = lease.max(MIN_LEASE);
     Ok(LockRecord {
+        key: key.clone(),
         owner,
         version,
-        lease: lease.max(MIN_LEASE),
+        lease,
         text: duration_text,
         // Judged by presence: whatever its value or type, its holder has let go.
         released: item.contains_key(a::RELEASED),
         data,
         writer,
-        token: if ours { number(item, a::TOKEN)? } else { None },
+        token,
         heartbeat: if ours { number(item, a::HEARTBEAT)?.map(Duration::from_millis) } else { None },
         acquired_at: if ours { text(item, a::ACQUIRED_AT).ok().map(str::to_owned) } else { None },
+        attributes: attributes.map(|(name, value)| (name.clone(), value.clone())).collect(),
+        unchanged_for: Duration::ZERO,
+        waits: lease,
     })
+}
+
+/// The lease as it is written, before it is raised to the least that makes sense.
+pub(super) fn lease_of(item: &Item) -> Result<(Duration, DurationText), Malformed> {
+    let attribute = attribute::LEASE;
+    let parsed = parse(text(item, attribute)?).ok_or(Malformed { attribute, problem: "is no duration" })?;
+    if parsed.0 > MAX_LEASE {
+        return Err(Malformed { attribute, problem: "is longer than any lease" });
+    }
+    Ok(parsed)
+}
+
+/// The token, whoever wrote it.
+pub(super) fn token(item: &Item) -> Result<Option<u64>, Malformed> {
+    let token = number(item, attribute::TOKEN)?;
+    if token.is_some_and(|token| token > MAX_TOKEN) {
+        return Err(Malformed { attribute: attribute::TOKEN, problem: "is larger than any token can be" });
+    }
+    Ok(token)
 }
 
 fn number(item: &Item, attribute: &'static str) -> Result<Option<u64>, Malformed> {
@@ -253,6 +342,14 @@ mod tests {
         item
     }
 
+    fn schema() -> Schema {
+        Schema::new("locks".into(), "key".into(), None, None).unwrap()
+    }
+
+    fn decode(item: &Item) -> Result<LockRecord, Malformed> {
+        super::decode(item, &Key::new("k"), &schema())
+    }
+
     fn record(extra: &[(&str, AttributeValue)]) -> LockRecord {
         decode(&item(extra)).unwrap()
     }
@@ -263,6 +360,7 @@ mod tests {
         assert_eq!((ours.writer(), ours.fencing_token()), (Writer::Ours, Some(7)));
         let stale = record(&[("stampedVersion", s("1:v0")), ("fencingToken", AttributeValue::N("7".into()))]);
         assert_eq!((stale.writer(), stale.fencing_token()), (Writer::Foreign, None));
+        assert!(stale.sighting().token == Some(7), "a floor all the same");
         assert_eq!(record(&[("stampedVersion", s("2:v1"))]).writer(), Writer::Newer);
         assert_eq!(record(&[]).writer(), Writer::Foreign);
     }
@@ -305,6 +403,20 @@ mod tests {
     }
 
     #[test]
+    fn a_forged_token_is_malformed_behind_our_stamp_and_no_floor_elsewhere() {
+        let forged = ("fencingToken", AttributeValue::N(u64::MAX.to_string()));
+        assert!(decode(&item(&[("stampedVersion", s("1:v1")), forged.clone()])).is_err());
+        assert_eq!(record(&[forged]).sighting().token, None);
+        assert_eq!(record(&[("fencingToken", s("seven"))]).sighting().token, None);
+    }
+
+    #[test]
+    fn what_is_nobody_elses_is_an_additional_attribute() {
+        let record = record(&[("team", s("blue")), ("fencingToken", AttributeValue::N("7".into()))]);
+        assert_eq!(record.attributes().iter().collect::<Vec<_>>(), [(&"team".to_owned(), &s("blue"))]);
+    }
+
+    #[test]
     fn debug_output_shows_no_data() {
         let record = record(&[("data", AttributeValue::B(Blob::new(b"secret".to_vec())))]);
         assert_eq!(record.data(), Some(&b"secret"[..]));
@@ -326,7 +438,7 @@ mod tests {
         fn no_item_makes_the_decoder_panic_or_invent_a_version(
             item in prop::collection::hash_map(prop::sample::select(&attribute::ALL[..]).prop_map(str::to_owned), any_value(), 0..9)
         ) {
-            if let Found::Record(record) = Found::from_item(Some(&item)) {
+            if let Found::Record(record) = Found::from_item(Some(&item), &Key::new("k"), &schema()) {
                 prop_assert!(!record.version().is_empty());
                 prop_assert!((MIN_LEASE..=MAX_LEASE).contains(&record.lease()));
             }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
+use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, MultiRegionConsistency, ScalarAttributeType,
-    TableDescription, TableStatus,
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, MultiRegionConsistency, ProvisionedThroughput,
+    ScalarAttributeType, TableDescription, TableStatus, Tag, TimeToLiveStatus,
 };
 
 use super::outcome::classify;
@@ -13,40 +14,111 @@ use super::{Op, Schema, Store};
 use crate::error::{Error, ErrorKind};
 
 /// How long a new table may take to become active, and how often to look.
-const CREATION_LOOKS: u32 = 60;
+const CREATION_LOOKS: u32 = 120;
 const CREATION_PAUSE: Duration = Duration::from_millis(500);
 
-/// What `DescribeTable` says of the table.
+/// How a table is made, where it has to be made. What exists is never changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use = "options do nothing until a table is made with them"]
+pub struct TableOptions {
+    /// Read and write units; `None`: on demand.
+    provisioned: Option<(u32, u32)>,
+    tags: Vec<(String, String)>,
+    deletion_protection: bool,
+}
+
+impl TableOptions {
+    /// Billed on demand: nothing to plan, and no throttling of one lock by another's traffic. The default.
+    pub fn on_demand() -> Self {
+        Self::default()
+    }
+
+    /// Billed for so many read and write capacity units. A held lock costs one write unit a heartbeat.
+    pub fn provisioned(read_units: u32, write_units: u32) -> Self {
+        Self { provisioned: Some((read_units, write_units)), ..Self::default() }
+    }
+
+    /// Adds a tag. Needs the permission `dynamodb:TagResource`.
+    pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.tags.push((key.into(), value.into()));
+        self
+    }
+
+    /// Protects the table from being deleted.
+    pub fn deletion_protection(mut self) -> Self {
+        self.deletion_protection = true;
+        self
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        match self.provisioned {
+            Some((0, _) | (_, 0)) => Err(Error::new(
+                ErrorKind::InvalidInput,
+                "provisioned capacity is 0: give at least 1 unit each, or bill on demand",
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn apply(&self, request: CreateTableFluentBuilder) -> Result<CreateTableFluentBuilder, Error> {
+        let mut request = match self.provisioned {
+            None => request.billing_mode(BillingMode::PayPerRequest),
+            Some((read, write)) => {
+                let units = ProvisionedThroughput::builder()
+                    .read_capacity_units(read.into())
+                    .write_capacity_units(write.into());
+                let units = units.build().map_err(invalid)?;
+                request.billing_mode(BillingMode::Provisioned).provisioned_throughput(units)
+            }
+        };
+        for (key, value) in &self.tags {
+            request = request.tags(Tag::builder().key(key).value(value).build().map_err(invalid)?);
+        }
+        if self.deletion_protection {
+            request = request.deletion_protection_enabled(true);
+        }
+        Ok(request)
+    }
+}
+
+fn invalid(error: aws_sdk_dynamodb::error::BuildError) -> Error {
+    Error::new(ErrorKind::InvalidInput, "the table can't be described so").with_source(error)
+}
+
+/// What DynamoDB says of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TableReport {
+#[non_exhaustive]
+pub struct TableReport {
+    /// Whether it can be used yet: `false` while it is being created or deleted.
+    pub is_active: bool,
+    /// A global table whose Regions agree only eventually: it can't exclude.
+    pub is_eventually_consistent: bool,
+    /// The attribute that expires items, where the table has one. A lock record must never carry it:
+    /// DynamoDB would delete it, and its fencing token with it. `None` also where it can't be told.
+    pub ttl_attribute: Option<String>,
     table: String,
     mismatch: Option<String>,
-    /// A global table whose Regions agree only eventually: it can't exclude (A1).
-    eventually_consistent: bool,
-    active: bool,
 }
 
 impl TableReport {
     /// Whether the table can carry locks.
     pub(crate) fn check(&self, allow_eventually_consistent: bool) -> Result<(), Error> {
+        let table = &self.table;
         if let Some(mismatch) = &self.mismatch {
-            return Err(Error::new(
-                ErrorKind::TableUnfit,
-                format!(
-                    "table {} does not fit this client: {mismatch}; change the settings or use another table",
-                    self.table
-                ),
-            ));
+            let message =
+                format!("table {table} does not fit this client: {mismatch}; change the settings or use another table");
+            return Err(Error::new(ErrorKind::TableUnfit, message));
         }
-        if self.eventually_consistent && !allow_eventually_consistent {
-            return Err(Error::new(
-                ErrorKind::TableUnfit,
-                format!(
-                    "table {} is a global table with eventual consistency between Regions: two holders are possible. \
-                     Use a table of one Region or one with multi-Region strong consistency",
-                    self.table
-                ),
-            ));
+        if self.is_eventually_consistent && !allow_eventually_consistent {
+            let message = format!(
+                "table {table} is a global table with eventual consistency between Regions: two holders are possible. \
+                 Use a table of one Region or one with multi-Region strong consistency"
+            );
+            return Err(Error::new(ErrorKind::TableUnfit, message));
+        }
+        if !self.is_active {
+            let message = format!("table {table} is being created or deleted: wait until it is active");
+            return Err(Error::new(ErrorKind::TableNotReady, message));
         }
         Ok(())
     }
@@ -60,25 +132,40 @@ impl Store {
         let output = request.send().await.map_err(|error| classify(Op::DescribeTable, table, error))?;
         (self.meter)(Op::DescribeTable, 0.0);
         let description = output.table();
+        let status = description.and_then(TableDescription::table_status);
         Ok(TableReport {
             table: table.clone(),
             mismatch: description.and_then(|description| mismatch(&self.schema, description)),
-            eventually_consistent: description.is_some_and(is_eventually_consistent),
-            active: description.and_then(TableDescription::table_status) == Some(&TableStatus::Active),
+            is_eventually_consistent: description.is_some_and(is_eventually_consistent),
+            is_active: matches!(status, Some(TableStatus::Active | TableStatus::Updating)),
+            ttl_attribute: None,
         })
     }
 
-    /// Creates the table, billed on demand, and waits until it is active. One that exists and fits is success.
-    pub(crate) async fn create_table(&self) -> Result<(), Error> {
+    /// The attribute that expires items, if the table has one.
+    pub(crate) async fn ttl_attribute(&self) -> Result<Option<String>, Error> {
+        let table = &self.schema.table;
+        let request = self.client.describe_time_to_live().table_name(table);
+        let output = request.send().await.map_err(|error| classify(Op::DescribeTimeToLive, table, error))?;
+        (self.meter)(Op::DescribeTimeToLive, 0.0);
+        let on = [TimeToLiveStatus::Enabled, TimeToLiveStatus::Enabling];
+        let ttl =
+            output.time_to_live_description().filter(|ttl| ttl.time_to_live_status().is_some_and(|s| on.contains(s)));
+        Ok(ttl.and_then(|ttl| ttl.attribute_name()).map(str::to_owned))
+    }
+
+    /// Creates the table if it is missing, waits until it is active, and checks its keys.
+    pub(crate) async fn ensure_table(&self, options: &TableOptions) -> Result<(), Error> {
+        options.check()?;
         match self.table_report().await {
-            Ok(report) if report.active => return report.check(true),
+            Ok(report) if report.is_active => return report.check(true),
             Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::TableMissing => self.send_create().await?,
+            Err(error) if error.kind() == ErrorKind::TableMissing => self.send_create(options).await?,
             Err(error) => return Err(error),
         }
         for _ in 0..CREATION_LOOKS {
             match self.table_report().await {
-                Ok(report) if report.active => return report.check(true),
+                Ok(report) if report.is_active => return report.check(true),
                 // Not yet visible everywhere, or still being created.
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::TableMissing || error.kind().is_transient() => {}
@@ -87,19 +174,17 @@ impl Store {
             tokio::time::sleep(CREATION_PAUSE).await;
         }
         Err(Error::new(
-            ErrorKind::Unavailable,
-            format!("table {} was created but is not active after 30 s: try again later", self.schema.table),
+            ErrorKind::TableNotReady,
+            format!("table {} was created but is not active after a minute: try again later", self.schema.table),
         ))
     }
 
-    async fn send_create(&self) -> Result<(), Error> {
-        let Schema { table, partition_key, sort_key } = &self.schema;
-        let mut request = self.client.create_table().table_name(table).billing_mode(BillingMode::PayPerRequest);
+    async fn send_create(&self, options: &TableOptions) -> Result<(), Error> {
+        let Schema { table, partition_key, sort_key, .. } = &self.schema;
+        let mut request = options.apply(self.client.create_table().table_name(table))?;
         for (name, kind) in
             std::iter::once((partition_key, KeyType::Hash)).chain(sort_key.iter().map(|name| (name, KeyType::Range)))
         {
-            let invalid =
-                |error| Error::new(ErrorKind::InvalidInput, "the table's keys can't be named so").with_source(error);
             let element = KeySchemaElement::builder().attribute_name(name).key_type(kind).build().map_err(invalid)?;
             let definition = AttributeDefinition::builder()
                 .attribute_name(name)

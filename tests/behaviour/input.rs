@@ -145,7 +145,7 @@ async fn a_foreign_lease_is_waited_for_with_a_margin() {
         let waited = start.elapsed();
         let range = Duration::from_millis(least)..Duration::from_millis(least + 100);
         assert!(range.contains(&waited), "{lease}: {waited:?}");
-        lock.release().await;
+        lock.release().await.unwrap();
         let kept = locks.get("job").await.unwrap().unwrap();
         assert_eq!(
             kept.duration_text(),

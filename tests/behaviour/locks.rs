@@ -4,7 +4,7 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use dynamo_elector::{Embedded, EndReason, ErrorKind, Fault, Faults, ReleaseOutcome};
+use dynamo_elector::{Embedded, EndReason, ErrorKind, Fault, Faults, Key, ReleaseOutcome};
 
 use crate::{builder, client};
 
@@ -14,13 +14,13 @@ async fn a_lock_is_held_by_one_and_handed_over_on_release() {
     let (one, two) = (client(&engine, &Faults::none(), 1).await, client(&engine, &Faults::none(), 2).await);
     let lock = one.acquire("job").await.unwrap();
     assert!(lock.is_valid());
-    assert_eq!(lock.fencing_token(), Some(1));
+    assert_eq!(lock.fencing_token().unwrap(), 1);
     assert!(two.try_acquire("job").await.unwrap().is_none());
     let record = two.get("job").await.unwrap().unwrap();
     assert_eq!((record.owner(), record.fencing_token(), record.is_released()), ("node-1", Some(1), false));
-    assert_eq!(lock.release().await, ReleaseOutcome::Released);
+    assert_eq!(lock.release().await.unwrap(), ReleaseOutcome::Released);
     let next = two.acquire("job").wait_up_to(Duration::from_secs(3)).await.unwrap();
-    assert_eq!(next.fencing_token(), Some(2));
+    assert_eq!(next.fencing_token().unwrap(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -35,7 +35,7 @@ async fn a_dead_holder_is_taken_over_one_lease_after_its_last_beat_was_seen() {
     let waited = cut.elapsed();
     assert!(!lock.is_valid() && lock.lost().is_cancelled());
     assert_eq!(lock.end_reason(), Some(EndReason::Deadline));
-    assert_eq!(next.fencing_token(), Some(2));
+    assert_eq!(next.fencing_token().unwrap(), 2);
     assert!(waited >= Duration::from_secs(10) && waited < Duration::from_millis(11_500), "{waited:?}");
 }
 
@@ -105,12 +105,12 @@ async fn a_claim_that_was_given_up_leaves_no_broken_record() {
 async fn sort_keys_name_different_locks() {
     let engine = Embedded::in_memory().unwrap();
     let locks = builder(&engine, &Faults::none(), 1).sort_key_name("part").build().await.unwrap();
-    let one = locks.acquire("job").sort_key("one").data("payload").await.unwrap();
-    let two = locks.acquire("job").sort_key("two").wait_up_to(Duration::from_secs(1)).await.unwrap();
+    let one = locks.acquire(("job", "one")).data("payload").await.unwrap();
+    let two = locks.acquire(("job", "two")).wait_up_to(Duration::from_secs(1)).await.unwrap();
     assert!(one.is_valid() && two.is_valid());
-    assert_eq!(two.key(), "job/two");
+    assert_eq!(two.key().to_string(), "job/two");
     assert_eq!(locks.acquire("job").await.unwrap_err().kind(), ErrorKind::InvalidInput, "the sort key is missing");
-    let blocked = locks.acquire("job").sort_key("one").wait_up_to(Duration::from_secs(1)).await;
+    let blocked = locks.acquire(("job", "one")).wait_up_to(Duration::from_secs(1)).await;
     assert_eq!(blocked.unwrap_err().kind(), ErrorKind::WaitOver);
 }
 
@@ -130,7 +130,7 @@ async fn a_try_takes_over_what_earlier_tries_saw_expire() {
             None => tokio::time::sleep(Duration::from_millis(500)).await,
         }
     };
-    assert_eq!(lock.fencing_token(), Some(2));
+    assert_eq!(lock.fencing_token().unwrap(), 2);
     assert!(started.elapsed() < Duration::from_secs(12), "one lease, not two: {:?}", started.elapsed());
 }
 
@@ -144,7 +144,7 @@ async fn shutdown_reports_every_lock_and_may_be_repeated() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     let mut report = locks.shutdown().await.locks;
     report.sort_by(|a, b| a.0.cmp(&b.0));
-    let released = |key: &str| (key.to_owned(), ReleaseOutcome::Released);
+    let released = |key: &str| (Key::from(key), ReleaseOutcome::Released);
     assert_eq!(report, [released("one"), released("two")]);
     assert_eq!(one.end_reason(), Some(EndReason::ShutDown));
     assert!(!one.is_valid() && two.lost().is_cancelled());
@@ -185,7 +185,7 @@ async fn a_record_marked_released_ends_the_lock() {
     mark.expression_attribute_values(":r", text("1")).send().await.unwrap();
     lock.lost().cancelled().await;
     assert_eq!(lock.end_reason(), Some(EndReason::ReleasedByAnother));
-    assert_eq!(lock.release().await, ReleaseOutcome::AlreadyGone);
+    assert_eq!(lock.release().await.unwrap(), ReleaseOutcome::AlreadyGone);
 }
 
 /// R6: whoever deletes the record under a holder gains nothing.
@@ -202,5 +202,5 @@ async fn a_record_deleted_under_a_holder_is_waited_out() {
     let next = two.acquire("job").await.unwrap();
     assert!(!lock.is_valid());
     assert!(seen.elapsed() >= Duration::from_millis(9_900), "{:?}", seen.elapsed());
-    assert_eq!(next.fencing_token(), Some(2), "and the tokens go on rising");
+    assert_eq!(next.fencing_token().unwrap(), 2, "and the tokens go on rising");
 }

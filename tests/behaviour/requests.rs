@@ -61,11 +61,11 @@ async fn requests_and_capacity_stay_within_their_budget() {
     );
     lock.heartbeat().await.unwrap();
     assert_eq!(bill.next().await, cost(&["UpdateItem"], 1.0), "heartbeat");
-    lock.release().await;
+    lock.release().await.unwrap();
     assert_eq!(bill.next().await, cost(&["UpdateItem"], 1.0), "release");
     let lock = locks.acquire("job").await.unwrap();
     assert_eq!(bill.next().await, cost(&["UpdateItem"], 1.0), "observed released: the write alone");
-    lock.release().await;
+    lock.release().await.unwrap();
     bill.next().await;
 
     let newcomer = client(&engine, &faults, 2).await;
@@ -106,10 +106,14 @@ async fn where_records_are_deleted_first_contact_is_one_request() {
     let locks = deleting(1).await;
     let from = faults.calls().len();
     let lock = locks.acquire("job").await.unwrap();
-    assert_eq!(lock.fencing_token(), None, "a deleted record forgets its number");
+    assert_eq!(
+        lock.fencing_token().unwrap_err().kind(),
+        dynamo_elector::ErrorKind::NoFencing,
+        "a deleted record forgets its number"
+    );
     assert_eq!(operations(&faults, from), ["UpdateItem"], "the creating write goes first");
     let from = faults.calls().len();
-    lock.release().await;
+    lock.release().await.unwrap();
     assert_eq!(operations(&faults, from), ["DeleteItem"]);
     assert!(locks.get("job").await.unwrap().is_none(), "and the record is gone");
     let from = faults.calls().len();
@@ -145,7 +149,7 @@ async fn a_lost_reply_adds_nothing_beyond_the_retry_itself() {
     assert_eq!(operations(&faults, from), ["UpdateItem", "UpdateItem"], "heartbeat");
     lose_first(&faults);
     let from = faults.calls().len();
-    lock.release().await;
+    lock.release().await.unwrap();
     assert_eq!(operations(&faults, from), ["UpdateItem", "UpdateItem"], "release");
     let bodies: Vec<String> = faults.calls()[from..].iter().map(|(call, _)| call.body.clone()).collect();
     let version = |body: &str| {

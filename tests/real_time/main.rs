@@ -204,9 +204,9 @@ fn two_engines_share_a_file() {
         let second = LockClient::embedded(&two, "locks").timing(Timing::aggressive()).build().await.unwrap();
         let lock = first.acquire("job").await.unwrap();
         assert!(second.try_acquire("job").await.unwrap().is_none());
-        lock.release().await;
+        lock.release().await.unwrap();
         let next = second.acquire("job").wait_up_to(Duration::from_secs(2)).await.unwrap();
-        assert_eq!(next.fencing_token(), Some(2));
+        assert_eq!(next.fencing_token().unwrap(), 2);
     });
     let error = Embedded::open(scratch.path()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "a directory is no database");

@@ -18,6 +18,7 @@ pub(crate) struct Foreign {
     pub(crate) held: Option<(Version, Moment)>,
     pub(crate) known: Option<(Version, Duration, Moment)>,
     pub(crate) written: u64,
+    deletes: bool,
 }
 
 /// What it does next.
@@ -26,11 +27,12 @@ pub(crate) enum ForeignOp {
     Read,
     Put { base: Option<Version>, version: Version, sent: Moment },
     Release(Version),
+    Delete(Version),
 }
 
 impl Foreign {
-    pub(crate) fn new(clock: LocalClock, lease: Duration) -> Self {
-        Self { clock, lease, held: None, known: None, written: 0 }
+    pub(crate) fn new(clock: LocalClock, lease: Duration, deletes: bool) -> Self {
+        Self { clock, lease, held: None, known: None, written: 0, deletes }
     }
 
     pub(crate) fn is_valid(&self, now: Moment) -> bool {
@@ -46,6 +48,7 @@ impl Foreign {
     /// Renews what it holds, or looks.
     pub(crate) fn act(&mut self, now: Moment, resign: bool) -> ForeignOp {
         match self.held.take_if(|(_, until)| now >= *until || resign) {
+            Some((version, _)) if resign && self.deletes => ForeignOp::Delete(version),
             Some((version, _)) if resign => ForeignOp::Release(version),
             _ => match &self.held {
                 Some((version, _)) => {

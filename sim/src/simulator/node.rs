@@ -67,6 +67,8 @@ pub(crate) struct Tenure {
     pub(crate) cell: Option<Cell>,
     /// Versions this acquisition sent, oldest first.
     pub(crate) attempted: Vec<crate::protocol::Version>,
+    /// The lease was changed: which guard belongs to its hard limit is not told from outside.
+    pub(crate) extended: bool,
 }
 
 #[derive(Debug)]
@@ -120,7 +122,8 @@ impl Node {
         // Without work nothing is to be protected: what was let go of voluntarily is released only then.
         tenure.cell.as_ref().filter(|cell| cell.working)?;
         let hard = tenure.holder.hard_deadline()?;
-        Some(hard.after(self.timing.guard() - ROUNDING))
+        let guard = if tenure.extended { ROUNDING } else { self.timing.guard() };
+        Some(hard.after(guard - ROUNDING))
     }
 }
 

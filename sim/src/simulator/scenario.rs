@@ -32,6 +32,10 @@ pub(crate) struct Scenario {
     pub(crate) stubborn: f64,
     pub(crate) deletes: bool,
     pub(crate) foreign: bool,
+    /// The foreign client releases by deleting the record.
+    pub(crate) foreign_deletes: bool,
+    /// Mean time between changes of a held lease, to once or twice its usual length.
+    pub(crate) extend_every: Option<Duration>,
 }
 
 fn timing(rng: &mut Rng) -> Timing {
@@ -64,6 +68,8 @@ impl Scenario {
             if extreme { *rng.choice(&[-bound, bound]).unwrap_or(&0) } else { rng.i64(-bound..=bound) }
         });
         let longest = common.operation_timeout() * rng.u32(1..5);
+        // Twice an economic lease would not fit into the quiet end of a run.
+        let extends = timings.iter().all(|timing: &Timing| timing.lease() <= Timing::default().lease());
         Self {
             timings,
             drifts,
@@ -80,19 +86,27 @@ impl Scenario {
             stubborn: maybe(rng, 0.2),
             deletes: rng.u8(0..8) == 0,
             foreign: rng.u8(0..5) == 0,
+            foreign_deletes: rng.u8(0..4) == 0,
+            extend_every: every(rng, 2, 20).filter(|_| extends),
         }
     }
 
-    /// Tokens and versions can be vouched for only where records stay and everybody writes tokens.
+    /// Whether records may vanish: versions may come back then, and tokens start anew.
+    pub(crate) fn forgets(&self) -> bool {
+        self.deletes || (self.foreign && self.foreign_deletes)
+    }
+
+    /// Tokens can be vouched for only where records stay. (A foreign client that keeps them does no harm.)
     pub(crate) fn has_tokens(&self) -> bool {
-        !self.deletes && !self.foreign
+        !self.forgets()
     }
 
     /// The bound on the time to a holder once faults have stopped: lease of a foreign holder, poll, four
     /// operations, the retry cap, what is still in the network, and work that winds down.
     pub(crate) fn liveness_bound(&self) -> Duration {
         let longest = |of: fn(&Timing) -> Duration| self.timings.iter().map(of).max().unwrap_or_default();
-        longest(Timing::lease).mul_f64(1.25 / 0.99)
+        let extended = if self.extend_every.is_some() { EXTENSION } else { 1 };
+        longest(Timing::lease).mul_f64(1.25 / 0.99) * extended
             + longest(Timing::poll) * 2
             + longest(Timing::operation_timeout) * 4
             + self.max_delay
@@ -102,3 +116,6 @@ impl Scenario {
 
 /// How long work may wind down after a voluntary end.
 pub(crate) const DRAIN: Duration = Duration::from_secs(3);
+
+/// How many times its usual length a held lease may have.
+pub(crate) const EXTENSION: u32 = 2;

@@ -34,6 +34,9 @@ counts! {
     settled_by_read: "settled by a read",
     fenced_off: "effects fenced off",
     foreign_terms: "terms of a foreign client",
+    foreign_deletions: "records deleted by a foreign client",
+    leases_extended: "leases extended",
+    leases_shortened: "leases shortened",
     thaws_past_deadline: "thawed past the deadline",
     stubborn_work: "stubborn work",
 }

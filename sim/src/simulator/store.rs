@@ -18,13 +18,14 @@ pub(crate) struct Store {
     past: VecDeque<Option<Sighting>>,
     overwritten: HashSet<Version>,
     authors: HashMap<Version, Acquisition>,
-    /// Records vanish on release: versions may come back then, and tokens start anew.
     deletes: bool,
+    /// Records may vanish: versions may come back then.
+    forgets: bool,
 }
 
 impl Store {
-    pub(crate) fn new(deletes: bool) -> Self {
-        Self { deletes, ..Self::default() }
+    pub(crate) fn new(deletes: bool, forgets: bool) -> Self {
+        Self { deletes, forgets, ..Self::default() }
     }
 
     pub(crate) fn author_of(&self, version: &Version) -> Option<Acquisition> {
@@ -100,10 +101,19 @@ impl Store {
         }
     }
 
+    /// Deletes the record, as those clients do where that is their setting.
+    pub(crate) fn foreign_delete(&mut self, base: &Version) -> Result<bool, String> {
+        let holds = self.record.as_ref().is_some_and(|record| record.version == *base);
+        if holds {
+            self.replace(None)?;
+        }
+        Ok(holds)
+    }
+
     fn replace(&mut self, next: Option<Sighting>) -> Result<(), String> {
         let changes = self.record.as_ref().map(|record| &record.version) != next.as_ref().map(|next| &next.version);
         if let Some(next) = &next {
-            if changes && !self.deletes && self.overwritten.contains(&next.version) {
+            if changes && !self.forgets && self.overwritten.contains(&next.version) {
                 return Err(format!("I3: version {:?} came back", next.version));
             }
             self.author = self.author_of(&next.version);

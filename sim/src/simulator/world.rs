@@ -13,7 +13,7 @@ use fastrand::Rng;
 
 use super::foreign::{Foreign, ForeignOp};
 use super::node::{Activity, Cell, Flight, LocalClock, Node, Request, Tenure};
-use super::scenario::{DRAIN, END, NODES, QUIET, Scenario};
+use super::scenario::{DRAIN, END, EXTENSION, NODES, QUIET, Scenario};
 use super::seldom::Seldom;
 use super::store::{Acquisition, HISTORY, Store};
 use crate::protocol::{
@@ -67,6 +67,7 @@ enum Fault {
     Crash,
     Cut,
     Resign,
+    Extend,
 }
 
 #[derive(Debug, Clone)]
@@ -155,8 +156,10 @@ impl World {
                 led: 0,
             })
             .collect();
-        let foreign = scenario.foreign.then(|| Foreign::new(clock(FOREIGN), scenario.timings[0].lease()));
-        let store = Store::new(scenario.deletes);
+        let foreign = scenario
+            .foreign
+            .then(|| Foreign::new(clock(FOREIGN), scenario.timings[0].lease(), scenario.foreign_deletes));
+        let store = Store::new(scenario.deletes, scenario.forgets());
         let mut world = Self {
             rng,
             now: 0,
@@ -191,7 +194,7 @@ impl World {
             let at = self.rng.u64(0..5_000_000_000);
             self.schedule(at, FOREIGN, Event::ForeignActs);
         }
-        for fault in [Fault::Pause, Fault::Crash, Fault::Cut, Fault::Resign] {
+        for fault in [Fault::Pause, Fault::Crash, Fault::Cut, Fault::Resign, Fault::Extend] {
             self.next_fault(fault);
         }
     }
@@ -270,6 +273,7 @@ impl World {
             Fault::Crash => self.scenario.crash_every,
             Fault::Cut => self.scenario.cut_every,
             Fault::Resign => self.scenario.resign_every,
+            Fault::Extend => self.scenario.extend_every,
         };
         let Some(mean) = mean else { return };
         let at = self.now + self.rng.u64(0..2 * nanos(mean));
@@ -303,10 +307,14 @@ impl World {
                 node.observation = Observation::default();
                 self.schedule(until, index, Event::Restart);
             }
-            Fault::Resign => {
+            Fault::Resign | Fault::Extend => {
                 let now = self.local(index);
                 if self.nodes[index].paused_until <= self.now {
-                    self.resign(index, now);
+                    if fault == Fault::Resign {
+                        self.resign(index, now)
+                    } else {
+                        self.extend(index, now)
+                    }
                     self.drive(index);
                 }
             }

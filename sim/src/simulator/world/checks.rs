@@ -30,7 +30,7 @@ impl World {
         let (acquisition, attempted) = (tenure.acquisition, tenure.attempted.clone());
         let Seen::Record(found) = seen else { return };
         // A deleted record forgets: there a late creation may come back, owned by nobody, for one lease.
-        if self.store.author_of(&found.version) != Some(acquisition) || found.released || self.scenario.deletes {
+        if self.store.author_of(&found.version) != Some(acquisition) || found.released || self.scenario.forgets() {
             return;
         }
         self.seldom.adopted += 1;

@@ -132,6 +132,7 @@ impl World {
             candidate,
             cell: None,
             attempted: Vec::new(),
+            extended: false,
         }));
     }
 
@@ -253,6 +254,21 @@ impl World {
         cell.token_fired = true;
         cell.drain_until = Some(now.after(DRAIN + grace));
         cell.work_ends = Some(now.after(DRAIN.mul_f64(share)));
+    }
+
+    /// Changes what every write of a held lease promises, with a heartbeat now.
+    pub(super) fn extend(&mut self, index: usize, now: Moment) {
+        let times = self.rng.u32(1..=EXTENSION);
+        let timing = self.nodes[index].timing;
+        let Ok(changed) = timing.with_lease(timing.lease() * times) else { return };
+        let Some(tenure) = self.nodes[index].tenure().filter(|tenure| tenure.holder.phase() == Phase::Holding) else {
+            return;
+        };
+        tenure.extended = true;
+        tenure.holder.set_terms(terms_of(changed));
+        tenure.holder.beat_now(now);
+        self.seldom.leases_extended += u64::from(times > 1);
+        self.seldom.leases_shortened += u64::from(times == 1);
     }
 }
 

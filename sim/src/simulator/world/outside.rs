@@ -66,6 +66,13 @@ impl World {
                 self.store.foreign_release(version);
                 return;
             }
+            ForeignOp::Delete(version) => {
+                match self.store.foreign_delete(version) {
+                    Ok(deleted) => self.seldom.foreign_deletions += u64::from(deleted),
+                    Err(what) => self.fail(what),
+                }
+                return;
+            }
             ForeignOp::Put { base, version, .. } => {
                 let before = self.store.author;
                 match self.store.foreign_put(base.as_ref(), version.clone(), foreign.lease) {

@@ -1,0 +1,87 @@
+//! Where fencing tokens come from.
+
+use std::pin::pin;
+
+use super::context::Context;
+use super::tenure::Tenure;
+use crate::error::{Error, ErrorKind};
+use crate::protocol::Phase;
+use crate::store::{DurationText, Key, Sealed};
+
+/// Where the fencing tokens of a client's locks come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Fencing {
+    /// From the lock's own record, which is therefore never deleted. Costs nothing.
+    ///
+    /// dynamolock (Go) keeps the number, as long as its clients don't delete on release. Amazon's Java client forgets
+    /// it at every acquisition: on its records asking for a token is an error.
+    #[default]
+    Record,
+    /// From a fence record of its own beside the lock's, under the key `<key>#fence`, which no other client touches.
+    ///
+    /// For tables shared with Java clients, or with anybody who deletes records. Costs a read and a write more for each acquisition.
+    FenceRecord,
+    /// There are none. Records may then be deleted on release.
+    Off,
+}
+
+pub(super) fn no_tokens(why: &str) -> Error {
+    Error::new(ErrorKind::NoFencing, format!("there are no fencing tokens here: {why}"))
+}
+
+/// Why a lock under `text` has no token, if it has none.
+pub(super) fn obstacle(fencing: Fencing, text: DurationText) -> Option<Error> {
+    match (fencing, text) {
+        (Fencing::Off, _) => Some(no_tokens("they are switched off; set fencing(Fencing::Record)")),
+        (Fencing::Record, DurationText::JavaMillis) => Some(no_tokens(
+            "this record is shared with Java clients, which forget them; set fencing(Fencing::FenceRecord)",
+        )),
+        (Fencing::Record, DurationText::Go) | (Fencing::FenceRecord, _) => None,
+    }
+}
+
+/// Seals the token of a lock that was just won, while its renewals go on, before anybody learns of it.
+///
+/// Exclusion makes the order of seals that are handed out the order of terms; a seal that comes too late
+/// burns a number and harms nobody. The token may come out higher than the claim's.
+///
+/// Ends early when the lease does.
+pub(super) async fn seal(context: &Context, key: &Key, tenure: &mut Tenure) -> Result<(), Error> {
+    let mut token = tenure.holder().token();
+    loop {
+        let version = context.entropy.version().ok_or_else(super::no_entropy)?;
+        let text = context.duration_text(key);
+        let sealing = context.store.seal(key, token, &version, &context.settings.owner, text);
+        match renewing(tenure, sealing).await? {
+            Ok(Sealed::Done) => {
+                tenure.sealed(token);
+                return Ok(());
+            }
+            Ok(Sealed::Below(found)) => token = found.saturating_add(1),
+            // A transaction that checks the record, or a moment without an answer.
+            Err(error) if error.kind().is_transient() => {
+                let pause = context.settings.timing.attempt_timeout().mul_f64(0.1 + 0.1 * context.entropy.spread());
+                let (clock, until) = (context.clock, context.clock.now().after(pause));
+                renewing(tenure, clock.sleep_until(until)).await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits for `work` while the lease is looked after.
+async fn renewing<T>(tenure: &mut Tenure, work: impl Future<Output = T>) -> Result<T, Error> {
+    let mut work = pin!(work);
+    loop {
+        let now = tenure.clock().now();
+        tenure.holder().expire(now);
+        if tenure.phase() != Phase::Holding {
+            return Err(Error::new(ErrorKind::Unavailable, "the lease ended before its fencing token was sealed"));
+        }
+        tokio::select! { biased;
+            done = &mut work => return Ok(done),
+            () = tenure.turn() => {}
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What operators do to a record, and the fence record beside it. Each is one conditional write.
+
+use super::expression::{Expression, Mend};
+use super::key::Key;
+use super::record::{Item, Malformed, attribute, lease_of, text, token};
+use super::{DurationText, Found, LockRecord, Op, Store, Written, classify};
+use crate::error::Error;
+use crate::protocol::{Consistency, Version, Writer};
+
+/// The owner of a record that had none.
+const NOBODY: &str = "repaired";
+
+/// How a seal went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sealed {
+    Done,
+    /// Somebody sealed this number, or a higher one, before.
+    Below(u64),
+}
+
+impl Store {
+    /// Marks the record released if it still is what was seen.
+    pub(crate) async fn force_release(&self, seen: &LockRecord, anew: &Version) -> Result<Written, Error> {
+        let anew = (seen.writer() != Writer::Ours).then_some(anew);
+        self.update(seen.key(), Expression::force_release(&seen.version, anew), true).await
+    }
+
+    /// Takes everything but the floor of its tokens out of a released record.
+    pub(crate) async fn retire(&self, seen: &LockRecord, version: &Version) -> Result<Written, Error> {
+        let own = [attribute::DATA, attribute::HEARTBEAT, attribute::ACQUIRED_AT].map(str::to_owned);
+        let remove: Vec<String> = own.into_iter().chain(seen.attributes().keys().cloned()).collect();
+        self.update(seen.key(), Expression::retire(&seen.version, version, &remove), true).await
+    }
+
+    /// The record as it is in the table, damaged or not.
+    pub(crate) async fn read_item(&self, key: &Key, consistency: Consistency) -> Result<Option<Item>, Error> {
+        let _permit = self.permit().await?;
+        let request = self.get(key).consistent_read(consistency == Consistency::Strong);
+        let output = request.send().await.map_err(|error| classify(Op::GetItem, &self.schema.table, error))?;
+        self.spent(Op::GetItem, output.consumed_capacity());
+        Ok(output.item)
+    }
+
+    /// Makes a lock record of what stands under `key`: a released one, that anybody may acquire.
+    pub(crate) async fn repair(
+        &self,
+        key: &Key,
+        item: &Item,
+        lease: String,
+        floor: u64,
+        version: &Version,
+    ) -> Result<Written, Error> {
+        let mend = mend(item, lease, floor);
+        self.update(key, Expression::repair(&mend, version, &self.schema.partition_key), true).await
+    }
+
+    /// The highest token that was ever sealed for `key`, 0 if none was.
+    pub(crate) async fn sealed_token(&self, key: &Key) -> Result<u64, Error> {
+        let _permit = self.permit().await?;
+        let request = self
+            .get(&key.fence())
+            .consistent_read(true)
+            .projection_expression("#token")
+            .expression_attribute_names("#token", attribute::TOKEN);
+        let output = request.send().await.map_err(|error| classify(Op::GetItem, &self.schema.table, error))?;
+        self.spent(Op::GetItem, output.consumed_capacity());
+        output.item().map_or(Ok(0), |item| sealed(item, key))
+    }
+
+    /// Seals `token` for `key`, once for a term and before anybody is told of it.
+    pub(crate) async fn seal(
+        &self,
+        key: &Key,
+        token: u64,
+        version: &Version,
+        owner: &str,
+        text: DurationText,
+    ) -> Result<Sealed, Error> {
+        let expression = Expression::seal(token, version, owner, &text.format(crate::timing::MIN_LEASE));
+        match self.write_item(&key.fence(), expression, false).await? {
+            Ok(_) => Ok(Sealed::Done),
+            Err(old) => Ok(Sealed::Below(old.as_ref().map_or(Ok(0), |item| sealed(item, key))?)),
+        }
+    }
+}
+
+fn sealed(item: &Item, key: &Key) -> Result<u64, Error> {
+    let damaged = |what: Malformed| Found::Malformed(what).obstacle(&key.fence());
+    match token(item) {
+        Ok(token) => Ok(token.unwrap_or(0)),
+        Err(what) => damaged(what).map_or(Ok(0), Err),
+    }
+}
+
+/// What `item` lacks to be a lock record.
+fn mend(item: &Item, lease: String, floor: u64) -> Mend {
+    let kept = token(item).ok().flatten();
+    let mut remove = Vec::new();
+    if item.get(attribute::DATA).is_some_and(|data| !data.is_b()) {
+        remove.push(attribute::DATA);
+    }
+    if item.get(attribute::HEARTBEAT).is_some_and(|period| !period.is_n()) {
+        remove.push(attribute::HEARTBEAT);
+    }
+    let floor = floor.max(kept.unwrap_or(0));
+    let token = (floor > 0).then_some(floor);
+    if token.is_none() && item.contains_key(attribute::TOKEN) {
+        remove.push(attribute::TOKEN);
+    }
+    Mend {
+        seen: item.get(attribute::VERSION).cloned(),
+        owner: text(item, attribute::OWNER).is_err().then(|| NOBODY.to_owned()),
+        lease: lease_of(item).is_err().then_some(lease),
+        token,
+        remove,
+    }
+}
