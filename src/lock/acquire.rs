@@ -29,7 +29,7 @@ impl Acquire {
         Self { locks, wait: None, request, callback: None, safe_time: None }
     }
 
-    /// Gives up with [`ErrorKind::WaitOver`] after this long. Default: waits for ever.
+    /// Gives up with [`ErrorKind::WaitOver`] after this long; zero is one look without waiting. Default: waits for ever.
     pub fn wait_up_to(mut self, wait: Duration) -> Self {
         self.wait = Some(wait);
         self
@@ -137,7 +137,11 @@ impl IntoFuture for Acquire {
     fn into_future(mut self) -> Self::IntoFuture {
         Box::pin(async move {
             let now = self.locks.context().clock.now();
-            self.request.patience = self.wait.map_or(Patience::Unlimited, |wait| Patience::Until(now.after(wait)));
+            self.request.patience = match self.wait {
+                None => Patience::Unlimited,
+                Some(Duration::ZERO) => Patience::Try,
+                Some(wait) => Patience::Until(now.after(wait)),
+            };
             self.send().await?.ok_or_else(|| Error::new(ErrorKind::WaitOver, "the lock is held by somebody else"))
         })
     }

@@ -177,9 +177,13 @@ impl Campaign {
             return Err(error);
         }
         match self.request.patience {
-            Patience::Until(end) if self.now() >= end => Err(self.last_error.take().unwrap_or_else(|| {
-                Error::new(ErrorKind::WaitOver, format!("lock {} is still held by somebody else", self.request.key))
-            })),
+            Patience::Until(end) if self.now() >= end => Err(match self.last_error.take() {
+                Some(error) => error,
+                None if self.looked => {
+                    Error::new(ErrorKind::WaitOver, format!("lock {} is still held by somebody else", self.request.key))
+                }
+                None => self.out_of_time(),
+            }),
             Patience::Until(_) | Patience::Try | Patience::Unlimited | Patience::Election => Ok(()),
         }
     }

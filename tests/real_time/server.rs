@@ -49,6 +49,10 @@ impl Server {
         Self { address: address.recv().unwrap(), state }
     }
 
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// From now on nothing is answered.
     pub(crate) fn hang(&self) {
         self.state.hangs.store(true, Ordering::SeqCst);
