@@ -16,6 +16,7 @@ mod request;
 mod table;
 mod tenure;
 mod verbs;
+mod watch;
 
 use std::sync::Arc;
 

@@ -19,23 +19,91 @@ pub(crate) type Name = Arc<str>;
 /// One thing to record.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
-    Request { op: Op, units: f64 },
-    TableUnchecked { why: String },
-    TableExpires { attribute: String },
-    Registered { name: Name },
-    Elected { name: Name, owner: Arc<str>, token: u64 },
-    Ended { name: Name, reason: EndReason, tenure: Duration },
-    Released { name: Name, outcome: ReleaseOutcome, drain: Duration },
-    Renewed { name: Name, took: Duration, margin: Duration },
-    Failed { name: Name, kind: ErrorKind, message: String, renewal: bool, first: bool },
-    Recovered { name: Name },
-    ForcedRead { name: Name },
-    Ambiguous { name: Name, resolved: &'static str },
-    Claimed { name: Name, outcome: &'static str },
-    Follower { name: Name },
-    LeaderChanged { name: Name, leader: Option<String> },
-    Leaderless { name: Name, time: Duration },
-    TokenRegressed { name: Name, floor: u64, found: u64 },
+    Request {
+        op: Op,
+        units: f64,
+    },
+    TableUnchecked {
+        why: String,
+    },
+    TableExpires {
+        attribute: String,
+    },
+    /// Of a plain lock.
+    Lock {
+        key: Name,
+        what: LockEvent,
+    },
+    Registered {
+        name: Name,
+    },
+    Elected {
+        name: Name,
+        owner: Arc<str>,
+        token: u64,
+    },
+    Ended {
+        name: Name,
+        reason: EndReason,
+        tenure: Duration,
+    },
+    Released {
+        name: Name,
+        outcome: ReleaseOutcome,
+        drain: Duration,
+    },
+    Renewed {
+        name: Name,
+        took: Duration,
+        margin: Duration,
+    },
+    Failed {
+        name: Name,
+        kind: ErrorKind,
+        message: String,
+        renewal: bool,
+        first: bool,
+    },
+    Recovered {
+        name: Name,
+    },
+    ForcedRead {
+        name: Name,
+    },
+    Ambiguous {
+        name: Name,
+        resolved: &'static str,
+    },
+    Claimed {
+        name: Name,
+        outcome: &'static str,
+    },
+    Follower {
+        name: Name,
+    },
+    LeaderChanged {
+        name: Name,
+        leader: Option<String>,
+    },
+    Leaderless {
+        name: Name,
+        time: Duration,
+    },
+    TokenRegressed {
+        name: Name,
+        floor: u64,
+        found: u64,
+    },
+}
+
+/// What happens to a plain lock.
+#[derive(Debug, Clone)]
+pub(crate) enum LockEvent {
+    Acquired { token: u64 },
+    Ended { reason: EndReason, held: Duration },
+    Released { outcome: ReleaseOutcome },
+    Failed { kind: ErrorKind, message: String, renewal: bool, first: bool },
+    Recovered,
 }
 
 /// Events wait here while a recorder is slow; more than this is dropped and counted, since a keeper must never wait.
@@ -117,6 +185,11 @@ fn describe() {
     describe_counter!("leader_election_release_total", "Releases, by outcome");
     describe_counter!("leader_election_requests_total", "Requests answered by DynamoDB, by operation");
     describe_gauge!("leader_election_capacity_units_total", "Capacity units consumed, by operation");
+    describe_gauge!("locks_held", "Plain locks that this process holds");
+    describe_counter!("locks_acquired_total", "Plain locks acquired");
+    describe_counter!("locks_ended_total", "Plain locks that ended, by reason");
+    describe_counter!("locks_released_total", "Releases of plain locks, by outcome");
+    describe_counter!("locks_renew_failures_total", "Heartbeats of plain locks that did not come through, by kind");
     describe_histogram!("leader_election_renew_duration_seconds", Unit::Seconds, "From send to reply of a heartbeat");
     describe_histogram!("leader_election_margin_seconds", Unit::Seconds, "Validity left when a heartbeat came through");
     describe_histogram!("leader_election_tenure_seconds", Unit::Seconds, "Length of a leadership");
@@ -134,6 +207,7 @@ fn count(event: &Event) {
             // a gauge that only rises serves `rate()` as well.
             gauge!("leader_election_capacity_units_total", "op" => op.as_str()).increment(*units);
         }
+        Event::Lock { what, .. } => count_lock(what),
         Event::Registered { name } => gauge!("leader_election_master_status", "name" => label(name)).set(0.0),
         Event::Elected { name, token, .. } => {
             #[allow(clippy::cast_precision_loss, reason = "a gauge is a float; exact up to 2^53 terms")]
@@ -183,9 +257,50 @@ fn count(event: &Event) {
     }
 }
 
+/// Over all locks together: their keys may be as many as there are orders or files.
+fn count_lock(what: &LockEvent) {
+    match what {
+        LockEvent::Acquired { .. } => {
+            counter!("locks_acquired_total").increment(1);
+            gauge!("locks_held").increment(1.0);
+        }
+        LockEvent::Ended { reason, .. } => {
+            counter!("locks_ended_total", "reason" => reason.as_str()).increment(1);
+            gauge!("locks_held").decrement(1.0);
+        }
+        LockEvent::Released { outcome } => {
+            counter!("locks_released_total", "outcome" => outcome.as_str()).increment(1);
+        }
+        LockEvent::Failed { kind, renewal: true, .. } => {
+            counter!("locks_renew_failures_total", "kind" => kind.as_str()).increment(1);
+        }
+        LockEvent::Failed { renewal: false, .. } | LockEvent::Recovered => {}
+    }
+}
+
+fn trace_lock(key: &Name, what: &LockEvent) {
+    match what {
+        LockEvent::Acquired { token } => tracing::debug!(%key, token, "lock acquired"),
+        LockEvent::Ended { reason, held } if reason.is_forced() => tracing::warn!(%key, %reason, ?held, "lock lost"),
+        LockEvent::Ended { reason, held } => tracing::debug!(%key, %reason, ?held, "lock ends"),
+        LockEvent::Released { outcome: outcome @ (ReleaseOutcome::Unknown | ReleaseOutcome::Expired) } => {
+            tracing::warn!(%key, outcome = outcome.as_str(), "lock not released: others wait for its lease");
+        }
+        LockEvent::Released { outcome } => tracing::debug!(%key, outcome = outcome.as_str(), "lock released"),
+        LockEvent::Failed { kind, message, first: true, .. } => {
+            tracing::warn!(%key, kind = kind.as_str(), %message, "the store fails; retrying");
+        }
+        LockEvent::Failed { kind, message, first: false, .. } => {
+            tracing::debug!(%key, kind = kind.as_str(), %message, "the store still fails");
+        }
+        LockEvent::Recovered => tracing::info!(%key, "the store answers again"),
+    }
+}
+
 /// One span a term, one event a transition, one warning a change of state. Never records, never credentials.
 fn trace(event: &Event, terms: &mut BTreeMap<Name, tracing::Span>) {
     match event {
+        Event::Lock { key, what } => trace_lock(key, what),
         Event::TableUnchecked { why } => tracing::warn!(%why, "the lock table was not checked"),
         Event::TableExpires { attribute } => tracing::warn!(
             %attribute,

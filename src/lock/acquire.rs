@@ -2,6 +2,7 @@
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -10,6 +11,7 @@ use super::LockClient;
 use super::handle::Lock;
 use super::monitor::{Callback, Monitor};
 use super::request::{Creation, Patience, Reentry, Request};
+use super::watch::LockWatch;
 use crate::error::{Error, ErrorKind};
 use crate::store::{DataChange, Key};
 
@@ -57,7 +59,9 @@ impl Acquire {
     /// Sets an additional attribute of the record. Whatever others it has are kept, and this one too, by
     /// everybody after this holder.
     pub fn attribute(mut self, name: impl Into<String>, value: AttributeValue) -> Self {
-        self.request.attributes.push((name.into(), value));
+        let name = name.into();
+        self.request.attributes.retain(|(other, _)| *other != name);
+        self.request.attributes.push((name, value));
         self
     }
 
@@ -119,6 +123,7 @@ impl Acquire {
                 ),
             ));
         }
+        request.watcher = Arc::new(LockWatch::new(&request.key, context.telemetry.clone()));
         let armed = callback.map(|callback| Monitor { callback, safe_time }.arm(timing)).transpose()?;
         let lock = locks.request(request).await?;
         if let (Some(armed), Some(lock)) = (armed, &lock) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use tokio::sync::{mpsc, oneshot};
 
 use super::cell::LeaseCell;
-use super::context::{Context, Note};
+use super::context::{Context, Note, Watcher};
 use super::handle::{Beat, Control, Lock, Shared, not_held};
 use super::request::{Answer, Patience, Request};
 use super::tenure::{Tenure, Unsettled, outcome_of};
@@ -19,6 +19,7 @@ struct Guard {
     context: Arc<Context>,
     key: Key,
     cell: Arc<LeaseCell>,
+    watcher: Arc<dyn Watcher>,
     orderly: bool,
 }
 
@@ -27,8 +28,14 @@ impl Drop for Guard {
         self.context.held.remove(&self.key, &self.cell);
         if !self.orderly {
             // R10: nobody renews any more, so nobody may believe any more.
-            self.cell.end(EndReason::KeeperFailed);
-            self.cell.finish(ReleaseOutcome::Unknown);
+            let (reason, outcome) = (EndReason::KeeperFailed, ReleaseOutcome::Unknown);
+            let first = self.cell.reason().is_none();
+            self.cell.end(reason);
+            self.cell.finish(outcome);
+            if first {
+                self.watcher.note(Note::Ended { cell: &self.cell, reason });
+            }
+            self.watcher.note(Note::Released { outcome });
         }
     }
 }
@@ -53,8 +60,13 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
     let cell = Arc::new(LeaseCell::new(tenure.clock(), token, until));
     cell.publish(Some(until), tenure.holder().hard_deadline());
     let context = Arc::clone(tenure.context());
-    let mut guard =
-        Guard { context: Arc::clone(&context), key: request.key.clone(), cell: Arc::clone(&cell), orderly: false };
+    let mut guard = Guard {
+        context: Arc::clone(&context),
+        key: request.key.clone(),
+        cell: Arc::clone(&cell),
+        watcher: Arc::clone(tenure.watcher()),
+        orderly: false,
+    };
     let (control, mut controls) = mpsc::unbounded_channel();
     tenure.watcher().note(Note::Acquired { cell: &cell });
     let shared = Arc::new(Shared {

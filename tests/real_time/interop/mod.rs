@@ -62,6 +62,13 @@ beside!(scripted_go: Kind::ScriptedGo);
 beside!(java: Kind::java(), #[ignore = "needs the Java peer: `just interop` builds and runs it"]);
 beside!(plugged_in: Kind::plugged_in(), #[ignore = "needs INTEROP_PEER, the command of a peer"]);
 
+/// The lease that dynamolock's README shows, and a try each second.
+#[test]
+#[ignore = "takes half a minute: `just interop` runs it"]
+fn a_go_holder_with_a_lease_of_20_seconds_is_taken_over_by_a_try_each_second() {
+    scenarios::try_takes_over(&Kind::ScriptedGo, Duration::from_secs(20), Duration::from_secs(1));
+}
+
 /// The Java client's own try, for real, beside ours: it takes a dead lock over too, and never one that is renewed.
 #[test]
 #[ignore = "needs the Java peer: `just interop` builds and runs it"]
