@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use dynamo_elector::{Embedded, Fault, Faults, LockClient, Timing};
+use futures::StreamExt;
 
 use crate::clock;
 
