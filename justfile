@@ -14,3 +14,11 @@ fix:
 # The main job on the embedded engine.
 demo:
     cargo run --example singleton_scheduler
+
+# Beside the Go client's captured requests, the Java client for real (needs Java and Maven), and INTEROP_PEER.
+interop:
+    .ci/interop
+
+# Many locks on one client in real time. `just load 1000 60 --release` for a thousand.
+load LOCKS="200" SECONDS="60" *FLAGS:
+    LOAD_LOCKS={{LOCKS}} LOAD_SECONDS={{SECONDS}} cargo test {{FLAGS}} --test real_time -- load --include-ignored --nocapture

@@ -114,6 +114,86 @@ fn what_is_forbidden_where() {
     assert!(used.iter().all(|line| line.contains("NoSubscriber")), "{used:?}");
 }
 
+/// All test functions, as `file stem::name`; tests made by a macro, as `interop::…`, by their name.
+fn tests() -> Vec<(String, String)> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { walk(&path, found) } else { found.push(path) }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["tests", "src", "sim/src"] {
+        walk(&root.join(folder), &mut files);
+    }
+    let mut found = Vec::new();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|end| end == "rs")) {
+        let text = fs::read_to_string(file).unwrap();
+        for line in text.lines() {
+            if let Some((_, rest)) = line.split_once("fn ") {
+                let name = rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default();
+                found.push((file.display().to_string(), name.to_owned()));
+            }
+        }
+    }
+    found
+}
+
+/// The rows of a table in a document: cells without the outer bars.
+fn rows(document: &str) -> Vec<Vec<String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(document);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let is_row = |line: &&str| line.starts_with('|') && !line.contains("| ---");
+    let cells = |line: &str| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect();
+    text.lines().filter(is_row).map(cells).collect()
+}
+
+/// What stands between backticks.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// Each row of these tables ends with the tests that hold it, and they exist.
+#[test]
+fn the_tables_of_the_docs_name_tests_that_exist() {
+    let tests = tests();
+    for (document, least) in [("parity.md", 25), ("upstream-defects.md", 27)] {
+        let rows = rows(document);
+        assert!(rows.len() > least, "{document} has {} rows", rows.len());
+        for row in &rows[1..] {
+            let named = quoted(row.last().unwrap());
+            assert!(!named.is_empty(), "{document}: no test in {row:?}");
+            for test in named {
+                let mut path = test.rsplit("::");
+                let (name, module) = (path.next().unwrap(), path.next().unwrap_or_default());
+                let exists = tests.iter().any(|(file, function)| {
+                    function == name && (file.contains(&format!("/{module}.rs")) || file.contains(&format!("/{module}/")))
+                });
+                assert!(exists, "{document} names {test}, which does not exist");
+            }
+        }
+    }
+}
+
+/// Each row of the parity table names what it is here, and that is public.
+#[test]
+fn the_parity_table_names_public_items() {
+    let sources: String = sources().into_iter().map(|(_, code)| code).collect();
+    for row in &rows("parity.md")[1..] {
+        let here = quoted(&row[row.len() - 2]);
+        assert!(!here.is_empty(), "nothing public in {row:?}");
+        for item in here {
+            let words = item.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty());
+            let name = words.last().unwrap();
+            let public = ["pub fn", "pub async fn", "pub struct", "pub enum", "pub const fn", "   "]
+                .iter()
+                .any(|kind| [" ", "(", ",", "<", ":", "\n"].iter().any(|end| sources.contains(&format!("{kind} {name}{end}"))));
+            assert!(public, "{item} of {row:?} is not public");
+        }
+    }
+}
+
 /// Handles cross threads.
 #[test]
 fn handles_are_send_and_sync() {
