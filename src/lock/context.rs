@@ -247,3 +247,22 @@ pub(crate) struct Unwatched;
 impl Watcher for Unwatched {
     fn note(&self, _: Note<'_>) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_follows_is_forgotten_oldest_first() {
+        let known = |touched, followers| Known { touched: Moment::from_nanos(touched), followers, ..Known::default() };
+        let mut all: BTreeMap<Key, Known> = (1..=100_u64).map(|n| (Key::new(format!("k{n}")), known(n, 0))).collect();
+        all.insert(Key::new("followed"), known(0, 1));
+        forget(&mut all);
+        assert!(all.contains_key(&Key::new("followed")), "whoever waits for it still counts");
+        assert!(all.contains_key(&Key::new("k100")) && !all.contains_key(&Key::new("k1")));
+        assert!((40..=60).contains(&all.len()), "{}", all.len());
+        let mut busy: BTreeMap<Key, Known> = (0..10_u64).map(|n| (Key::new(format!("k{n}")), known(n, 1))).collect();
+        forget(&mut busy);
+        assert_eq!(busy.len(), 10);
+    }
+}
