@@ -4,6 +4,7 @@
 
 mod interop;
 mod load;
+mod conformance;
 mod server;
 
 use std::sync::Arc;
