@@ -390,3 +390,16 @@ async fn a_reader_that_lags_is_told_how_much_it_missed() {
     };
     assert_eq!(epoch, missed + 1, "exactly those before it are missing");
 }
+
+crate::privileges::suite! {
+    run_leads_again_and_again_and_survives_failing_work,
+    no_release_is_written_while_work_or_a_view_still_runs,
+    an_elector_outlives_every_error_of_the_store,
+    leadership_can_end_at_the_first_miss,
+    status_and_transitions_tell_the_same_story_in_order,
+    what_was_cancelled_stays_cancelled,
+    work_that_does_not_stop_is_dropped_at_its_bound,
+    validity_reads_the_clock_and_waits_for_no_timer,
+    reads_that_go_back_in_time_harm_nobody,
+    a_reader_that_lags_is_told_how_much_it_missed,
+}

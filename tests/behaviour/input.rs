@@ -199,3 +199,15 @@ async fn a_table_that_can_not_be_checked_is_reported() {
     assert!(!locks.table_was_checked());
     assert!(locks.acquire("job").await.is_ok());
 }
+
+crate::privileges::suite! {
+    bad_input_is_refused_with_a_reason,
+    a_malformed_record_is_reported_and_never_taken_over,
+    a_table_with_other_keys_is_refused,
+    damaged_records_are_told_by_the_attribute,
+    a_record_of_a_newer_format_is_waited_for_and_never_taken_over,
+    a_foreign_lease_is_waited_for_with_a_margin,
+    a_record_of_400_kilobytes_is_an_error_and_not_a_panic,
+    no_permission_is_said_at_once,
+    a_table_that_can_not_be_checked_is_reported,
+}

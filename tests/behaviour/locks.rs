@@ -204,3 +204,17 @@ async fn a_record_deleted_under_a_holder_is_waited_out() {
     assert!(seen.elapsed() >= Duration::from_millis(9_900), "{:?}", seen.elapsed());
     assert_eq!(next.fencing_token().unwrap(), 2, "and the tokens go on rising");
 }
+
+crate::privileges::suite! {
+    a_lock_is_held_by_one_and_handed_over_on_release,
+    a_dead_holder_is_taken_over_one_lease_after_its_last_beat_was_seen,
+    an_applied_heartbeat_whose_reply_is_lost_costs_nothing,
+    an_acquisition_that_is_dropped_takes_its_claim_back,
+    a_claim_that_was_given_up_leaves_no_broken_record,
+    sort_keys_name_different_locks,
+    a_try_takes_over_what_earlier_tries_saw_expire,
+    shutdown_reports_every_lock_and_may_be_repeated,
+    a_panic_on_the_keeper_ends_the_lock,
+    a_record_marked_released_ends_the_lock,
+    a_record_deleted_under_a_holder_is_waited_out,
+}

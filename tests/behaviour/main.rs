@@ -5,6 +5,7 @@
 mod elections;
 mod input;
 mod locks;
+mod privileges;
 mod requests;
 mod telemetry;
 
@@ -12,6 +13,7 @@ use dynamo_elector::{Embedded, Faults, LockClient, LockClientBuilder};
 
 /// A client in simulated time, on the table `locks`.
 fn builder(engine: &Embedded, faults: &Faults, seed: u64) -> LockClientBuilder {
+    privileges::record(faults);
     LockClient::builder(&engine.client_with_faults(faults), "locks")
         .share_http_client()
         .create_table()

@@ -184,3 +184,11 @@ async fn an_hour_costs_what_the_readme_says() {
     assert!(lock.is_valid() && !waiting.is_finished());
     waiting.abort();
 }
+
+crate::privileges::suite! {
+    requests_and_capacity_stay_within_their_budget,
+    an_observed_expired_record_is_claimed_by_one_request,
+    where_records_are_deleted_first_contact_is_one_request,
+    a_lost_reply_adds_nothing_beyond_the_retry_itself,
+    an_hour_costs_what_the_readme_says,
+}

@@ -119,3 +119,8 @@ async fn traces_tell_changes_once_and_no_secrets() {
     assert!(text.contains("leadership{name=e owner=node-1 token=1}"), "one span a term: {text}");
     assert_eq!(times("secret-address"), 0, "{text}");
 }
+
+crate::privileges::suite! {
+    metrics_tell_the_life_of_an_election,
+    traces_tell_changes_once_and_no_secrets,
+}
