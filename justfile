@@ -22,6 +22,7 @@ interop:
 # Many locks on one client in real time. `just load 1000 60 --release` for a thousand.
 load LOCKS="200" SECONDS="60" *FLAGS:
     LOAD_LOCKS={{LOCKS}} LOAD_SECONDS={{SECONDS}} cargo test {{FLAGS}} --test real_time -- load --include-ignored --nocapture
+
 # What the crate relies on of DynamoDB, asked of one engine: embedded, http, ministack or aws.
 conformance ENGINE:
     CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}" .ci/conformance {{ENGINE}}

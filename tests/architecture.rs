@@ -168,7 +168,8 @@ fn the_tables_of_the_docs_name_tests_that_exist() {
                 let mut path = test.rsplit("::");
                 let (name, module) = (path.next().unwrap(), path.next().unwrap_or_default());
                 let exists = tests.iter().any(|(file, function)| {
-                    function == name && (file.contains(&format!("/{module}.rs")) || file.contains(&format!("/{module}/")))
+                    function == name
+                        && (file.contains(&format!("/{module}.rs")) || file.contains(&format!("/{module}/")))
                 });
                 assert!(exists, "{document} names {test}, which does not exist");
             }
@@ -186,9 +187,10 @@ fn the_parity_table_names_public_items() {
         for item in here {
             let words = item.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty());
             let name = words.last().unwrap();
-            let public = ["pub fn", "pub async fn", "pub struct", "pub enum", "pub const fn", "   "]
-                .iter()
-                .any(|kind| [" ", "(", ",", "<", ":", "\n"].iter().any(|end| sources.contains(&format!("{kind} {name}{end}"))));
+            let public =
+                ["pub fn", "pub async fn", "pub struct", "pub enum", "pub const fn", "   "].iter().any(|kind| {
+                    [" ", "(", ",", "<", ":", "\n"].iter().any(|end| sources.contains(&format!("{kind} {name}{end}")))
+                });
             assert!(public, "{item} of {row:?} is not public");
         }
     }

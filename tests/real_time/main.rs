@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
+mod conformance;
 mod interop;
 mod load;
-mod conformance;
 mod server;
 
 use std::sync::Arc;
