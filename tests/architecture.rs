@@ -185,8 +185,8 @@ fn the_parity_table_names_public_items() {
         let here = quoted(&row[row.len() - 2]);
         assert!(!here.is_empty(), "nothing public in {row:?}");
         for item in here {
-            let words = item.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty());
-            let name = words.last().unwrap();
+            let mut words = item.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty());
+            let name = words.next_back().unwrap();
             let public =
                 ["pub fn", "pub async fn", "pub struct", "pub enum", "pub const fn", "   "].iter().any(|kind| {
                     [" ", "(", ",", "<", ":", "\n"].iter().any(|end| sources.contains(&format!("{kind} {name}{end}")))
