@@ -11,7 +11,7 @@ use super::hold::hold;
 use super::request::{Answer, Creation, Patience, Reentry, Request};
 use super::tenure::{Tenure, Unsettled};
 use crate::error::{Error, ErrorKind};
-use crate::protocol::{Candidate, Consistency, Holder, Moment, Next, Noted, Phase, Renewal, SentAt, Version};
+use crate::protocol::{Candidate, Consistency, Holder, Moment, Next, Noted, Phase, Renewal, SentAt, Version, Writer};
 use crate::store::Fill;
 
 struct Campaign {
@@ -139,7 +139,7 @@ impl Campaign {
         }
         let settings = &self.context.settings;
         if self.request.patience == Patience::Election
-            && let Some(error) = fencing::obstacle(settings.fencing, self.context.duration_text(&self.request.key))
+            && let Some(error) = self.fencing_obstacle(base)
         {
             // A leadership always has a token. Somebody may change the record: look on, at leisure.
             self.read(Consistency::Eventual).await;
@@ -157,6 +157,16 @@ impl Campaign {
                 Ok(None)
             }
         }
+    }
+
+    /// Who wrote the version that is to be taken over.
+    fn writer_of(&self, base: Option<&Version>) -> Option<Writer> {
+        self.context.with_known(&self.request.key, |known| known.observation.writer_of(base?))
+    }
+
+    fn fencing_obstacle(&self, base: Option<&Version>) -> Option<Error> {
+        let text = self.context.duration_text(&self.request.key);
+        fencing::obstacle(self.context.settings.fencing, text, self.writer_of(base))
     }
 
     fn failed(&mut self, error: Error) {
@@ -233,9 +243,10 @@ impl Campaign {
             sealed: None,
             delete_on_release: settings.delete_on_release,
         };
+        let last = self.writer_of(base.as_ref());
         let holder = Holder::claim(base, token, settings.terms(settings.timing), self.now());
         let watcher = Arc::clone(&self.request.watcher);
-        Tenure::new(Arc::clone(&self.context), self.request.key.clone(), holder, fill, watcher)
+        Tenure::new(Arc::clone(&self.context), self.request.key.clone(), holder, last, fill, watcher)
     }
 
     async fn claim(&mut self, tenure: &mut Tenure, answer: &mut oneshot::Sender<Answer>) -> Claim {

@@ -5,22 +5,26 @@ use std::pin::pin;
 use super::context::Context;
 use super::tenure::Tenure;
 use crate::error::{Error, ErrorKind};
-use crate::protocol::Phase;
+use crate::protocol::{Phase, Writer};
 use crate::store::{DurationText, Key, Sealed};
 
 /// Where the fencing tokens of a client's locks come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Fencing {
-    /// From the lock's own record, which is therefore never deleted. Costs nothing.
+    /// From the lock's own record, which is therefore never deleted. Costs nothing. For tables on which only this crate writes.
     ///
-    /// dynamolock (Go) keeps the number, as long as its clients don't delete on release. Amazon's Java client forgets
-    /// it at every acquisition: on its records asking for a token is an error.
+    /// Other clients lose the number: Amazon's Java client replaces or deletes the record, and dynamolock (Go), though it keeps
+    /// attributes that it does not know, writes back those of the first look it had, which may be many terms old. A lock taken over
+    /// from such a client, or under Java's text, has no token: asking for one is an error, and an elector does not lead.
+    /// (One whose record such a client has *deleted* can't be told from a new one. Beside other clients use
+    /// [`FenceRecord`](Self::FenceRecord).)
     #[default]
     Record,
     /// From a fence record of its own beside the lock's, under the key `<key>#fence`, which no other client touches.
     ///
-    /// For tables shared with Java clients, or with anybody who deletes records. Costs a read and a write more for each acquisition.
+    /// For tables shared with other clients, whatever they do. Costs a read and a write more for each acquisition. All
+    /// clients of this crate that share a key must have the same setting.
     FenceRecord,
     /// There are none. Records may then be deleted on release.
     Off,
@@ -30,14 +34,18 @@ pub(super) fn no_tokens(why: &str) -> Error {
     Error::new(ErrorKind::NoFencing, format!("there are no fencing tokens here: {why}"))
 }
 
-/// Why a lock under `text` has no token, if it has none.
-pub(super) fn obstacle(fencing: Fencing, text: DurationText) -> Option<Error> {
-    match (fencing, text) {
-        (Fencing::Off, _) => Some(no_tokens("they are switched off; set fencing(Fencing::Record)")),
-        (Fencing::Record, DurationText::JavaMillis) => Some(no_tokens(
+/// Why a lock has no token, if it has none: under this text, taken over from what such a client wrote.
+pub(super) fn obstacle(fencing: Fencing, text: DurationText, last: Option<Writer>) -> Option<Error> {
+    match (fencing, text, last) {
+        (Fencing::Off, ..) => Some(no_tokens("they are switched off; set fencing(Fencing::Record)")),
+        (Fencing::Record, DurationText::JavaMillis, _) => Some(no_tokens(
             "this record is shared with Java clients, which forget them; set fencing(Fencing::FenceRecord)",
         )),
-        (Fencing::Record, DurationText::Go) | (Fencing::FenceRecord, _) => None,
+        (Fencing::Record, _, Some(Writer::Foreign)) => Some(no_tokens(
+            "another client wrote this record last, and may have brought an old number back; set fencing(Fencing::FenceRecord), \
+             or retire the record once no other client uses it",
+        )),
+        (Fencing::Record, DurationText::Go, _) | (Fencing::FenceRecord, ..) => None,
     }
 }
 

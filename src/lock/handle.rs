@@ -15,6 +15,7 @@ use super::fencing::{Fencing, no_tokens, obstacle};
 use super::keeper::Keeper;
 use crate::ending::{EndReason, ReleaseOutcome};
 use crate::error::{Error, ErrorKind};
+use crate::protocol::Writer;
 use crate::store::{DataChange, DurationText, Key, check_data};
 use crate::timing::Timing;
 
@@ -55,6 +56,8 @@ pub(crate) struct Shared {
     pub(super) control: mpsc::UnboundedSender<Control>,
     pub(super) content: Arc<Mutex<Content>>,
     pub(super) fencing: Fencing,
+    /// Who wrote the record before this acquisition.
+    pub(super) last: Option<Writer>,
     pub(super) timing: Timing,
 }
 
@@ -126,7 +129,7 @@ impl Lock {
     /// [`ErrorKind::NoFencing`] where no number can keep rising: see [`Fencing`].
     pub fn fencing_token(&self) -> Result<u64, Error> {
         let text = self.content().text.unwrap_or(DurationText::Go);
-        match obstacle(self.shared.fencing, text) {
+        match obstacle(self.shared.fencing, text, self.shared.last) {
             Some(error) => Err(error),
             None => Ok(self.shared.cell.token()),
         }

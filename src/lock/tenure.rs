@@ -29,6 +29,8 @@ pub(super) struct Tenure {
     context: Arc<Context>,
     key: Key,
     holder: Holder,
+    /// Who wrote the record before.
+    last: Option<Writer>,
     fill: Fill,
     watcher: Arc<dyn Watcher>,
     content: Arc<Mutex<Content>>,
@@ -63,11 +65,19 @@ impl Unsettled {
 }
 
 impl Tenure {
-    pub(super) fn new(context: Arc<Context>, key: Key, holder: Holder, fill: Fill, watcher: Arc<dyn Watcher>) -> Self {
+    pub(super) fn new(
+        context: Arc<Context>,
+        key: Key,
+        holder: Holder,
+        last: Option<Writer>,
+        fill: Fill,
+        watcher: Arc<dyn Watcher>,
+    ) -> Self {
         Self {
             context,
             key,
             holder,
+            last,
             fill,
             watcher,
             content: Arc::default(),
@@ -76,6 +86,10 @@ impl Tenure {
             last_noted: Noted::Changed,
             last_renewal: None,
         }
+    }
+
+    pub(super) fn last_writer(&self) -> Option<Writer> {
+        self.last
     }
 
     pub(super) fn phase(&self) -> Phase {

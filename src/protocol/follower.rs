@@ -198,6 +198,14 @@ impl Observation {
         }
     }
 
+    /// Who wrote this very version, if it is the latest that is known.
+    pub(crate) fn writer_of(&self, version: &Version) -> Option<Writer> {
+        match &self.latest {
+            Some(Latest::Record { sighting, .. }) if sighting.version == *version => Some(sighting.writer),
+            Some(Latest::Record { .. } | Latest::Absent { .. } | Latest::Malformed) | None => None,
+        }
+    }
+
     /// Since when this very version is known, if it is.
     pub(crate) fn known_since(&self, version: &Version) -> Option<Moment> {
         match &self.latest {
@@ -231,8 +239,8 @@ fn believed_token(sighting: &Sighting) -> Option<u64> {
     }
 }
 
-/// R6: whoever wrote last, the number in the record was somebody's, so the next one must be above it.
-/// (dynamolock keeps attributes that it does not know.)
+/// R6: whoever wrote last, the number in the record was somebody's, so the next one must be above it. It is no more
+/// than a floor: dynamolock keeps attributes that it does not know, but may bring back those of an earlier look.
 fn kept_token(sighting: &Sighting) -> Option<u64> {
     let forgotten = sighting.writer == Writer::Foreign && mutant::on(mutant::Mutant::ForeignTokenForgotten);
     sighting.token.filter(|_| !forgotten)

@@ -85,7 +85,12 @@ impl Expression {
                     self.token(token);
                 }
             }
-            WriteKind::Release => self.released(),
+            WriteKind::Release => {
+                self.released();
+                if let Some(token) = fill.sealed {
+                    self.token(token);
+                }
+            }
         }
         match &fill.data {
             DataChange::Keep => {}

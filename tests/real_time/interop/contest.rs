@@ -17,13 +17,11 @@ const LATE_WORD: Duration = Duration::from_millis(50);
 
 fn start(world: &World, kind: &Kind, who: usize) -> Peer {
     let text = if kind.writes_millis() { "java" } else { "go" };
-    // Beside clients that forget tokens, ours come from the fence record.
-    let fencing = if kind.keeps_attributes() { "" } else { "record" };
     let mut peer = if who == THEM {
         Peer::start(kind, &world.settings("theirs", LEASE, LEASE / 4), &[])
     } else {
         let settings = world.settings(&format!("ours-{who}"), OUR_LEASE, OUR_LEASE / 4);
-        Peer::start(&Kind::Ours, &settings, &[("PEER_TEXT", text), ("PEER_FENCING", fencing)])
+        Peer::start(&Kind::Ours, &settings, &[("PEER_TEXT", text), ("PEER_FENCING", "record")])
     };
     peer.send("contend job 400 50");
     peer

@@ -10,7 +10,7 @@ use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
 use super::peer::{Settings, Verbs, attributes, nanos, serve};
@@ -54,7 +54,12 @@ struct Held {
     version: String,
     /// Its lease counts from here.
     lookup: Instant,
+    /// Its client stops beating what it found lost, and does not tell the lock.
+    beats: bool,
 }
+
+/// What is not an additional attribute to it.
+const OWN: [&str; 6] = ["key", "ownerName", "leaseDuration", "recordVersionNumber", "isReleased", "data"];
 
 #[derive(Debug, PartialEq, Eq)]
 enum Put {
@@ -145,7 +150,9 @@ impl Go {
     }
 
     fn lease_text(&self) -> Value {
-        text(&format!("{}s", self.settings.lease.as_secs_f64()))
+        let seconds = self.settings.lease.as_secs_f64();
+        assert!(seconds < 60.0, "Go writes minutes otherwise");
+        text(&format!("{seconds}s"))
     }
 
     fn read(&self, key: &str) -> Result<Option<Value>, String> {
@@ -153,16 +160,15 @@ impl Go {
         Ok(answer.get("Item").filter(|item| !item.is_null()).cloned())
     }
 
-    /// The claim: a whole new item, with the additional attributes and the data of the one that was read.
+    /// The claim: a whole new item, with these additional attributes and the data of the one that was read.
     fn claim(
         &self,
         line: usize,
         key: &str,
         found: Option<&Value>,
         data: &str,
-        more: &[(String, String)],
-    ) -> Result<Option<String>, String> {
-        const OWN: [&str; 6] = ["key", "ownerName", "leaseDuration", "recordVersionNumber", "isReleased", "data"];
+        attributes: &Map<String, Value>,
+    ) -> Result<bool, String> {
         let version = Self::version();
         let mut places = vec![
             ("/Item/key", text(key)),
@@ -176,14 +182,7 @@ impl Go {
         }
         let (operation, mut request) = self.capture.fill(line, &self.settings.table, &places);
         let item = request["Item"].as_object_mut().unwrap();
-        for (name, value) in found.and_then(Value::as_object).into_iter().flatten() {
-            if !OWN.contains(&name.as_str()) {
-                item.insert(name.clone(), value.clone());
-            }
-        }
-        for (name, value) in more {
-            item.insert(name.clone(), text(value));
-        }
+        item.extend(attributes.clone());
         let kept = found.and_then(|found| found.get("data")).filter(|_| data == "-").cloned();
         if let Some(data) = kept.or_else(|| (data != "-").then(|| json!({ "B": data }))) {
             item.insert("data".into(), data);
@@ -191,25 +190,34 @@ impl Go {
         let sent = clock();
         let applied = self.put((operation, request))? == Put::Applied;
         if applied {
-            self.held.lock().unwrap().insert(key.to_owned(), Held { version: version.clone(), lookup: sent });
+            self.held.lock().unwrap().insert(key.to_owned(), Held { version, lookup: sent, beats: true });
         }
-        Ok(applied.then_some(version))
+        Ok(applied)
     }
 
     /// Its loop: look, claim what is free, wait for the lease of the record that was found, and for the time on top.
+    ///
+    /// What an earlier look found among the additional attributes beats what is there now: its own merge works that
+    /// way, and so brings old ones back.
     fn acquire(&self, key: &str, wait: Duration, data: &str, more: &[(String, String)]) -> Result<bool, String> {
         let start = clock();
         let mut allowed = wait;
         let mut watched: Option<(Value, Instant, Duration)> = None;
+        let mut attributes: Map<String, Value> = more.iter().map(|(name, value)| (name.clone(), text(value))).collect();
         loop {
             let found = self.read(key)?;
+            for (name, value) in found.as_ref().and_then(Value::as_object).into_iter().flatten() {
+                if !OWN.contains(&name.as_str()) {
+                    attributes.entry(name.clone()).or_insert_with(|| value.clone());
+                }
+            }
             let line = match &found {
                 None => Some(captured::PUT_FREE),
-                Some(item) if item["isReleased"] == text("1") => Some(captured::PUT_FREE),
                 Some(item) => {
-                    let version = &item["recordVersionNumber"];
                     let lease = go_duration(item["leaseDuration"]["S"].as_str().unwrap_or_default())?;
+                    let version = &item["recordVersionNumber"];
                     match &watched {
+                        _ if item.get("isReleased").is_some() => Some(captured::PUT_FREE),
                         Some((seen, since, lease)) if seen == version => {
                             (clock().duration_since(*since) > *lease).then_some(captured::PUT_EXPIRED)
                         }
@@ -223,12 +231,11 @@ impl Go {
                     }
                 }
             };
-            if let Some(line) = line
-                && self.claim(line, key, found.as_ref(), data, more)?.is_some()
-            {
-                return Ok(true);
-            }
-            if start.elapsed() > allowed {
+            if let Some(line) = line {
+                if self.claim(line, key, found.as_ref(), data, &attributes)? {
+                    return Ok(true);
+                }
+            } else if start.elapsed() > allowed {
                 return Ok(false);
             }
             std::thread::sleep(self.settings.refresh);
@@ -238,13 +245,22 @@ impl Go {
     /// `FailIfLocked`: a record that is held is a refusal, whoever holds it and for however long.
     fn try_once(&self, key: &str) -> Result<bool, String> {
         let found = self.read(key)?;
-        let free = found.as_ref().is_none_or(|item| item["isReleased"] == text("1"));
-        Ok(free && self.claim(captured::PUT_FREE, key, found.as_ref(), "-", &[])?.is_some())
+        if found.as_ref().is_some_and(|item| item.get("isReleased").is_none()) {
+            return Ok(false);
+        }
+        let mut attributes = found.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
+        attributes.retain(|name, _| !OWN.contains(&name.as_str()));
+        self.claim(captured::PUT_FREE, key, found.as_ref(), "-", &attributes)
     }
 
     fn beat(&self, key: &str, data: &str) -> Result<bool, String> {
         let _turn = self.turn.lock().unwrap();
-        let Some(held) = self.held.lock().unwrap().get(key).cloned() else { return Ok(false) };
+        let Some(held) = self.held.lock().unwrap().get(key).cloned().filter(|held| held.beats) else {
+            return Ok(false);
+        };
+        if held.lookup.elapsed() > self.settings.lease {
+            return Ok(false);
+        }
         let new = Self::version();
         let mut places = vec![
             Self::key(key),
@@ -265,9 +281,9 @@ impl Go {
         let applied = self.put(self.capture.fill(line, &self.settings.table, &places))? == Put::Applied;
         let mut locks = self.held.lock().unwrap();
         if applied {
-            locks.insert(key.to_owned(), Held { version: new, lookup: sent });
-        } else {
-            locks.remove(key);
+            locks.insert(key.to_owned(), Held { version: new, lookup: sent, beats: true });
+        } else if let Some(lost) = locks.get_mut(key) {
+            lost.beats = false;
         }
         Ok(applied)
     }
