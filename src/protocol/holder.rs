@@ -304,9 +304,13 @@ impl Holder {
             let sent = self.last_sent.map_or(now, |sent| sent.0);
             self.scheduled = sent.before(early);
         }
-        let behind = now.since(self.scheduled).as_nanos() / self.terms.heartbeat.as_nanos().max(1);
-        let beats = u32::try_from(behind).unwrap_or(u32::MAX).saturating_add(1);
-        self.scheduled = self.scheduled.after(self.terms.heartbeat.saturating_mul(beats));
+        // A beat off the schedule leaves the next one where it is: each would put it off by a period otherwise,
+        // and a few of them past the deadline.
+        if now >= self.scheduled {
+            let behind = now.since(self.scheduled).as_nanos() / self.terms.heartbeat.as_nanos().max(1);
+            let beats = u32::try_from(behind).unwrap_or(u32::MAX).saturating_add(1);
+            self.scheduled = self.scheduled.after(self.terms.heartbeat.saturating_mul(beats));
+        }
         self.next_send = self.scheduled;
     }
 
