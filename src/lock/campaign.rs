@@ -1,5 +1,6 @@
 //! Acquiring: look, wait, claim. Runs on the keeper; whoever asked only awaits the answer.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -20,6 +21,8 @@ struct Campaign {
     candidate: Candidate,
     looked: bool,
     last_error: Option<Error>,
+    /// When whoever asked has no more time.
+    end: Option<Moment>,
 }
 
 /// How the wait for a lock ends.
@@ -45,11 +48,15 @@ pub(super) async fn campaign(
     let poll = request.refresh.unwrap_or(settings.timing.poll());
     let candidate = Candidate::new(poll, settings.timing.lease(), settings.absence(), create_first);
     let _following = context.follow(&request.key);
-    let mut campaign = Campaign { context, request, candidate, looked: false, last_error: None };
+    let end = if let Patience::Until(end) = request.patience { Some(end) } else { None };
+    let mut campaign = Campaign { context, request, candidate, looked: false, last_error: None, end };
     loop {
+        let out_of_time = campaign.out_of_time();
         let waited = tokio::select! { biased;
             () = answer.closed() => return None,
             waited = campaign.until_claim() => waited,
+            // A request that hangs does not outlast the time to wait: it is dropped, and the loop ends above.
+            () = out_of_time => continue,
         };
         let (base, token) = match waited {
             Ok(Waited::Claim(base, token)) => (base, token),
@@ -64,10 +71,13 @@ pub(super) async fn campaign(
         match campaign.claim(&mut tenure, &mut answer).await {
             Claim::Won => return hold(tenure, &campaign.request, answer).await,
             Claim::TryAgain => {}
-            Claim::GiveUp(reason) => {
-                // The claim may have been applied: take it back, or the key stays blocked for a lease.
+            Claim::GiveUp(Some(error)) => {
+                campaign.last_error = Some(error);
+                answer = campaign.take_back(&mut tenure, answer).await?;
+            }
+            Claim::GiveUp(None) => {
                 finish(&mut tenure).await;
-                campaign.last_error = Some(reason?);
+                return None;
             }
         }
     }
@@ -129,7 +139,8 @@ impl Campaign {
     /// What else must be known before a claim: the token to claim with, or `None` to look again.
     async fn cleared(&mut self, base: Option<&Version>, token: u64) -> Result<Option<u64>, Error> {
         if base.is_none() && self.request.creation == Creation::Refused {
-            if self.looked {
+            // A look that failed has shown nothing.
+            if self.looked && self.last_error.is_none() {
                 let message = format!("there is no record under {}, and none was to be created", self.request.key);
                 return Err(Error::new(ErrorKind::NoRecord, message));
             }
@@ -186,26 +197,37 @@ impl Campaign {
         if let Some(error) = self.last_error.take_if(|error| !error.kind().is_transient()) {
             return Err(error);
         }
-        match self.request.patience {
-            Patience::Until(end) if self.now() >= end => Err(match self.last_error.take() {
-                Some(error) => error,
-                None if self.looked => {
-                    Error::new(ErrorKind::WaitOver, format!("lock {} is still held by somebody else", self.request.key))
+        match self.end {
+            Some(end) if self.now() >= end => Err(self.last_error.take().unwrap_or_else(|| {
+                if !self.looked {
+                    return self.too_slow();
                 }
-                None => self.out_of_time(),
-            }),
-            Patience::Until(_) | Patience::Try | Patience::Unlimited | Patience::Election => Ok(()),
+                Error::new(ErrorKind::WaitOver, format!("lock {} is still held by somebody else", self.request.key))
+            })),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Until whoever asked has no more time, or the client is shut down.
+    fn out_of_time(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (clock, end, closing) = (self.context.clock, self.end, self.context.closing.clone());
+        async move {
+            let over = async {
+                match end {
+                    Some(end) => clock.sleep_until(end).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! { biased;
+                () = closing.cancelled() => {}
+                () = over => {}
+            }
         }
     }
 
     async fn wait(&self, until: Moment) {
-        let until = match self.request.patience {
-            Patience::Until(end) => until.min(end),
-            Patience::Try | Patience::Unlimited | Patience::Election => until,
-        };
         let mut jumped = self.context.jumped.subscribe();
         tokio::select! { biased;
-            () = self.context.closing.cancelled() => {}
             _ = jumped.changed() => {}
             () = self.context.clock.sleep_until(until) => {}
         }
@@ -250,23 +272,13 @@ impl Campaign {
     }
 
     async fn claim(&mut self, tenure: &mut Tenure, answer: &mut oneshot::Sender<Answer>) -> Claim {
-        let end = match self.request.patience {
-            Patience::Until(end) => Some(end),
-            Patience::Try | Patience::Unlimited | Patience::Election => None,
-        };
         let closing = self.context.closing.clone();
         while tenure.phase() == Phase::Claiming {
-            let clock = self.context.clock;
-            let out_of_time = async move {
-                match end {
-                    Some(end) => clock.sleep_until(end).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let out_of_time = self.out_of_time();
             tokio::select! { biased;
                 () = answer.closed() => return Claim::GiveUp(None),
                 () = closing.cancelled() => return Claim::GiveUp(Some(self.closed())),
-                () = out_of_time => return Claim::GiveUp(tenure.last_error.take().or_else(|| Some(self.out_of_time()))),
+                () = out_of_time => return Claim::GiveUp(tenure.last_error.take().or_else(|| Some(self.too_slow()))),
                 () = tenure.turn() => {}
             }
             if let Some(error) = tenure.last_error.take() {
@@ -288,16 +300,22 @@ impl Campaign {
         let noted = if tenure.phase() == Phase::Refused { tenure.last_noted } else { Noted::Same };
         let now = self.now();
         self.candidate.refused(noted, now);
-        if tenure.phase() == Phase::Refused { Claim::TryAgain } else { Claim::GiveUp(Some(self.out_of_time())) }
+        if tenure.phase() == Phase::Refused { Claim::TryAgain } else { Claim::GiveUp(Some(self.too_slow())) }
     }
 
     /// The claim came through. Where tokens come from a fence record, the lock is handed out only with a sealed one.
     async fn won(&mut self, tenure: &mut Tenure, answer: &mut oneshot::Sender<Answer>) -> Claim {
         if self.context.settings.fencing == Fencing::FenceRecord {
             let (context, closing) = (Arc::clone(&self.context), self.context.closing.clone());
+            if self.request.patience == Patience::Try {
+                // One look, one claim, one operation to seal it.
+                self.end = Some(self.now().after(context.settings.timing.operation_timeout()));
+            }
+            let out_of_time = self.out_of_time();
             let sealed = tokio::select! { biased;
                 () = answer.closed() => return Claim::GiveUp(None),
                 () = closing.cancelled() => return Claim::GiveUp(Some(self.closed())),
+                () = out_of_time => return Claim::GiveUp(Some(self.too_slow())),
                 sealed = fencing::seal(&context, &self.request.key, tenure) => sealed,
             };
             if let Err(error) = sealed {
@@ -308,18 +326,44 @@ impl Campaign {
             let now = self.now();
             tenure.holder().expire(now);
             if tenure.phase() != Phase::Holding {
-                return Claim::GiveUp(Some(self.out_of_time()));
+                return Claim::GiveUp(Some(self.too_slow()));
             }
         }
         self.request.watcher.note(Note::Claimed { outcome: "acquired" });
         Claim::Won
     }
 
+    /// Takes back a claim that failed: it may have been applied, and would block the key for a lease. In an outage that takes
+    /// as long, so whoever asked is answered as soon as there is no time for another claim; `None` when that was done.
+    async fn take_back(
+        &mut self,
+        tenure: &mut Tenure,
+        answer: oneshot::Sender<Answer>,
+    ) -> Option<oneshot::Sender<Answer>> {
+        let election = self.request.patience == Patience::Election;
+        let permanent = self.last_error.as_ref().is_some_and(|error| !error.kind().is_transient());
+        let hopeless = self.request.patience == Patience::Try || permanent;
+        let mut taking_back = pin!(finish(tenure));
+        if election || !hopeless {
+            let out_of_time = self.out_of_time();
+            tokio::select! { biased;
+                () = &mut taking_back => return Some(answer),
+                () = out_of_time, if !election => {}
+            }
+        }
+        let closing = self.context.closing.is_cancelled();
+        let error = self.last_error.take().filter(|_| !closing);
+        // Whoever asked may have gone meanwhile.
+        let _ = answer.send(Err(error.unwrap_or_else(|| if closing { self.closed() } else { self.too_slow() })));
+        taking_back.await;
+        None
+    }
+
     fn closed(&self) -> Error {
         Error::new(ErrorKind::Closed, format!("the lock client was shut down while waiting for {}", self.request.key))
     }
 
-    fn out_of_time(&self) -> Error {
+    fn too_slow(&self) -> Error {
         Error::new(ErrorKind::Unavailable, format!("DynamoDB answered too slowly to acquire {}", self.request.key))
     }
 }
