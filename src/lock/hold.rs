@@ -49,9 +49,13 @@ struct Hold<'a> {
     lost: bool,
     /// A heartbeat off the schedule was asked for and has not been sent yet.
     beat_wanted: bool,
-    /// Who waits for it.
-    beats: Vec<oneshot::Sender<Result<(), Error>>>,
+    /// Who asked for it.
+    asking: Vec<Asking>,
+    /// Who waits for the answer to the one that is on its way.
+    waiting: Vec<Asking>,
 }
+
+type Asking = oneshot::Sender<Result<(), Error>>;
 
 /// Hands the lock out and looks after it until its release is over. Gives back what a shutdown could not release.
 pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot::Sender<Answer>) -> Option<Unsettled> {
@@ -92,7 +96,8 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
         drain_until: None,
         lost: false,
         beat_wanted: false,
-        beats: Vec::new(),
+        asking: Vec::new(),
+        waiting: Vec::new(),
     };
     let mut handles_gone = false;
     while outcome_of(hold.tenure.phase()).is_none() {
@@ -117,12 +122,20 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
         hold.after_each_step();
     }
     let outcome = outcome_of(hold.tenure.phase()).unwrap_or(ReleaseOutcome::Unknown);
-    hold.answer_beats(&Err(not_held()));
+    answer_all(hold.asking.drain(..).chain(hold.waiting.drain(..)), &Err(not_held()));
     guard.orderly = true;
     cell.finish(outcome);
     hold.tenure.watcher().note(Note::Released { outcome });
     let place = context.report(&request.key, outcome)?;
     (outcome == ReleaseOutcome::Unknown).then_some(Unsettled { place, tenure: hold.tenure })
+}
+
+fn answer_all(asking: impl Iterator<Item = Asking>, result: &Result<(), Error>) {
+    for done in asking {
+        let result = result.as_ref().copied().map_err(|error| Error::new(error.kind(), error.to_string()));
+        // Whoever asked may have gone meanwhile.
+        let _ = done.send(result);
+    }
 }
 
 impl Hold<'_> {
@@ -154,29 +167,21 @@ impl Hold<'_> {
                 if let Some(timing) = timing {
                     self.tenure.set_timing(timing);
                 }
-                self.beats.extend(done);
+                self.asking.extend(done);
                 self.beat_wanted = true;
             }
         }
     }
 
-    fn answer_beats(&mut self, result: &Result<(), Error>) {
-        for done in self.beats.drain(..) {
-            let result = result.as_ref().copied().map_err(|error| Error::new(error.kind(), error.to_string()));
-            // Whoever asked may have gone meanwhile.
-            let _ = done.send(result);
-        }
-    }
-
-    /// At most one request of a lock is in flight, so a beat that is asked for waits for its turn.
+    /// At most one request of a lock is in flight, so a beat that is asked for waits for its turn; one sent before
+    /// it was asked for is no answer.
     fn beat_if_wanted(&mut self) {
-        if let Some(result) = self.tenure.last_renewal.take()
-            && !self.beat_wanted
-        {
-            self.answer_beats(&result);
+        if let Some(result) = self.tenure.last_renewal.take() {
+            answer_all(self.waiting.drain(..), &result);
         }
         if self.beat_wanted && !self.tenure.is_in_flight() {
             self.beat_wanted = false;
+            self.waiting.append(&mut self.asking);
             let now = self.now();
             self.tenure.holder().beat_now(now);
         }

@@ -246,8 +246,9 @@ impl Tenure {
                 }
             }
             Answer::Write(write, data, Err(error)) => {
-                if error.kind() == ErrorKind::InvalidInput && write.kind == WriteKind::Renew && self.fill.data == data {
-                    // Data that the table refuses must not cost the lease: every further renewal would be refused too.
+                if error.kind() == ErrorKind::InvalidInput && self.fill.data == data {
+                    // Data that the table refuses must not cost the lease, nor its release: every further write would
+                    // be refused too.
                     self.fill.data = DataChange::Keep;
                 }
                 self.holder.on_reply(&Reply::Unknown, now, spread);
@@ -260,6 +261,8 @@ impl Tenure {
             }
             Answer::Read(Err(error)) => {
                 self.holder.on_read(None, now, spread);
+                // Without it there is no renewal: whoever asked for one hears of it.
+                self.last_renewal = Some(Err(Error::new(error.kind(), error.to_string())));
                 self.note_failure(error, false);
             }
         }
