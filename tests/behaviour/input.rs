@@ -3,17 +3,10 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use dynamo_elector::{Elector, Embedded, Error, ErrorKind, Fault, Faults, LockClient, Timing};
+use dynamo_elector::{Elector, Embedded, ErrorKind, Fault, Faults, LockClient, Timing};
 
+use crate::support::{kind, put, record, text};
 use crate::{client, operations};
-
-/// The kind, after a look at the message: it must say something, in one line.
-fn kind<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorKind {
-    let error = result.unwrap_err();
-    let message = error.to_string();
-    assert!(message.len() > 20 && !message.contains('\n'), "{message:?} helps nobody");
-    error.kind()
-}
 
 #[tokio::test(start_paused = true)]
 async fn bad_input_is_refused_with_a_reason() {
@@ -42,7 +35,6 @@ async fn bad_input_is_refused_with_a_reason() {
 async fn a_malformed_record_is_reported_and_never_taken_over() {
     let engine = Embedded::in_memory().unwrap();
     let locks = client(&engine, &Faults::none(), 1).await;
-    let text = |text: &str| AttributeValue::S(text.into());
     let put = engine.client().put_item().table_name("locks").item("key", text("job")).item("precious", text("data"));
     put.send().await.unwrap();
     assert_eq!(locks.acquire("job").await.unwrap_err().kind(), ErrorKind::MalformedRecord);
@@ -52,24 +44,6 @@ async fn a_malformed_record_is_reported_and_never_taken_over() {
     assert_eq!(trouble.kind, ErrorKind::MalformedRecord);
     let item = engine.client().get_item().table_name("locks").key("key", text("job")).send().await.unwrap();
     assert_eq!(item.item().unwrap().len(), 2, "untouched");
-}
-
-fn text(text: &str) -> AttributeValue {
-    AttributeValue::S(text.into())
-}
-
-async fn put(engine: &Embedded, item: &[(&str, AttributeValue)]) {
-    let put = engine.client().put_item().table_name("locks");
-    item.iter().fold(put, |put, (name, value)| put.item(*name, value.clone())).send().await.unwrap();
-}
-
-fn record(version: &str, lease: &str) -> Vec<(&'static str, AttributeValue)> {
-    vec![
-        ("key", text("job")),
-        ("ownerName", text("somebody")),
-        ("leaseDuration", text(lease)),
-        ("recordVersionNumber", text(version)),
-    ]
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,10 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
 mod elections;
+mod fencing;
+mod heartbeats;
 mod input;
+mod leases;
 mod locks;
 mod privileges;
 mod requests;
+mod support;
 mod telemetry;
 
 use dynamo_elector::{Embedded, Faults, LockClient, LockClientBuilder};

@@ -1,0 +1,124 @@
+//! What the tests of the lock layer share: raw items, request bodies, slow answers.
+
+use std::collections::HashMap;
+use std::future::{Future, IntoFuture};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+use dynamo_elector::{Call, Embedded, Error, ErrorKind, Fault, Faults};
+
+pub(crate) type Item = HashMap<String, AttributeValue>;
+
+pub(crate) fn text(text: &str) -> AttributeValue {
+    AttributeValue::S(text.into())
+}
+
+pub(crate) fn number(number: u64) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+pub(crate) fn bytes(bytes: impl Into<Vec<u8>>) -> AttributeValue {
+    AttributeValue::B(Blob::new(bytes))
+}
+
+/// What a client of another make puts: the whole item, whatever was there before.
+pub(crate) async fn put(engine: &Embedded, item: &[(&str, AttributeValue)]) {
+    let put = engine.client().put_item().table_name("locks");
+    item.iter().fold(put, |put, (name, value)| put.item(*name, value.clone())).send().await.unwrap();
+}
+
+/// A sound record of another make, under the key `job`.
+pub(crate) fn record(version: &str, lease: &str) -> Vec<(&'static str, AttributeValue)> {
+    vec![
+        ("key", text("job")),
+        ("ownerName", text("somebody")),
+        ("leaseDuration", text(lease)),
+        ("recordVersionNumber", text(version)),
+    ]
+}
+
+/// The item as it is in the table.
+pub(crate) async fn raw(engine: &Embedded, key: &str) -> Option<Item> {
+    let get = engine.client().get_item().table_name("locks").key("key", text(key)).consistent_read(true);
+    get.send().await.unwrap().item
+}
+
+/// One attribute of the item under `job`.
+pub(crate) async fn attribute(engine: &Embedded, name: &str) -> Option<AttributeValue> {
+    raw(engine, "job").await.unwrap().remove(name)
+}
+
+pub(crate) async fn delete(engine: &Embedded, key: &str) {
+    engine.client().delete_item().table_name("locks").key("key", text(key)).send().await.unwrap();
+}
+
+pub(crate) fn body(call: &Call) -> serde_json::Value {
+    serde_json::from_str(&call.body).unwrap()
+}
+
+/// The key that a request names.
+pub(crate) fn key_of(call: &Call) -> String {
+    body(call)["Key"]["key"]["S"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The requests since `from`.
+pub(crate) fn since(faults: &Faults, from: usize) -> Vec<Call> {
+    faults.calls()[from..].iter().map(|(call, _)| call.clone()).collect()
+}
+
+/// The value of a placeholder in a request.
+pub(crate) fn value(call: &Call, placeholder: &str) -> Option<serde_json::Value> {
+    body(call)["ExpressionAttributeValues"].get(placeholder).cloned()
+}
+
+pub(crate) fn slow(request: u64, reply: u64) -> Fault {
+    Fault::Delay { request: millis(request), reply: millis(reply) }
+}
+
+/// An answer of DynamoDB that refuses the request.
+pub(crate) fn refusal(exception: &str, message: &str) -> Fault {
+    let body =
+        serde_json::json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{exception}"), "message": message });
+    Fault::Respond { status: 400, body: body.to_string() }
+}
+
+pub(crate) fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+pub(crate) async fn sleep(length: u64) {
+    tokio::time::sleep(millis(length)).await;
+}
+
+/// Polls `work` for so long and then drops it.
+pub(crate) async fn drop_after<T>(length: u64, work: impl IntoFuture<Output = T>) -> Option<T> {
+    tokio::time::timeout(millis(length), work.into_future()).await.ok()
+}
+
+/// Waits for `work` no longer than `bound` milliseconds: what hangs fails.
+pub(crate) async fn within<F: IntoFuture>(bound: u64, work: F) -> F::Output {
+    tokio::time::timeout(millis(bound), work.into_future()).await.expect("it hangs")
+}
+
+/// Polls `work` once and drops it.
+pub(crate) async fn poll_once<T>(work: impl IntoFuture<Output = T>) {
+    let mut work = Box::pin(work.into_future());
+    assert!(futures::poll!(&mut work).is_pending(), "over before anything was dropped");
+}
+
+/// The kind, after a look at the message: it must say something, in one line.
+pub(crate) fn kind<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorKind {
+    let error = result.unwrap_err();
+    let message = error.to_string();
+    assert!(message.len() > 20 && !message.contains('\n'), "{message:?} helps nobody");
+    error.kind()
+}
+
+/// A runtime of its own in simulated time for each seed, so that nothing is left over from another.
+pub(crate) fn simulated<F: Future>(seed: u64, work: impl FnOnce(u64) -> F) -> F::Output {
+    // The SDK scatters its own retries with this generator.
+    fastrand::seed(seed);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(work(seed))
+}
