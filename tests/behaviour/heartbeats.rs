@@ -114,9 +114,9 @@ async fn any_number_of_heartbeats_leaves_the_schedule_alone() {
     }
 }
 
-/// A lost reply, recognised by the refused repetition, must not skip a beat either.
+/// The schedule is absolute, from the first send on: what a late or lost answer took is not added to it.
 #[tokio::test(start_paused = true)]
-async fn an_adopted_heartbeat_leaves_the_schedule_alone() {
+async fn a_heartbeat_whose_answers_are_lost_leaves_the_schedule_alone() {
     let faults = Faults::none();
     let (_engine, lock) = held(&faults).await;
     let sent = Arc::new(Mutex::new(Vec::new()));

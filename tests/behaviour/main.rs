@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
+mod cancel;
 mod elections;
 mod fencing;
 mod heartbeats;
