@@ -127,12 +127,13 @@ impl Expression {
     /// What an operator writes: the record released, whoever holds it, as long as it is at the version that was seen.
     ///
     /// A holder of ours notices the mark by itself (R3). A client of another make does not look at it when it
-    /// renews, so its version is changed under it, by `anew`.
+    /// renews, so its version is changed under it, by `anew`: without our stamp, which would vouch for whatever it
+    /// left in our attributes.
     pub(super) fn force_release(seen: &Version, anew: Option<&Version>) -> Self {
         let mut this = Self::default();
         this.only_at(text(seen.as_str()));
         if let Some(version) = anew {
-            this.version(version);
+            this.set("#version", attribute::VERSION, ":version", text(version.as_str()));
         }
         this.released();
         this.finish();

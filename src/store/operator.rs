@@ -2,7 +2,7 @@
 
 use super::expression::{Expression, Mend};
 use super::key::Key;
-use super::record::{Item, Malformed, attribute, lease_of, text, token};
+use super::record::{Item, Malformed, attribute, lease_of, number, text, token};
 use super::{DurationText, Found, LockRecord, Op, Store, Written, classify};
 use crate::error::Error;
 use crate::protocol::{Consistency, Version, Writer};
@@ -27,8 +27,10 @@ impl Store {
 
     /// Takes everything but the floor of its tokens out of a released record.
     pub(crate) async fn retire(&self, seen: &LockRecord, version: &Version) -> Result<Written, Error> {
-        let own = [attribute::DATA, attribute::HEARTBEAT, attribute::ACQUIRED_AT].map(str::to_owned);
-        let remove: Vec<String> = own.into_iter().chain(seen.attributes().keys().cloned()).collect();
+        // A token that another make left and nobody can read is no floor; behind our stamp it would be damage.
+        let token = seen.sighting().token.is_none().then_some(attribute::TOKEN);
+        let own = [attribute::DATA, attribute::HEARTBEAT, attribute::ACQUIRED_AT].into_iter().chain(token);
+        let remove: Vec<String> = own.map(str::to_owned).chain(seen.attributes().keys().cloned()).collect();
         self.update(seen.key(), Expression::retire(&seen.version, version, &remove), true).await
     }
 
@@ -99,7 +101,7 @@ fn mend(item: &Item, lease: String, floor: u64) -> Mend {
     if item.get(attribute::DATA).is_some_and(|data| !data.is_b()) {
         remove.push(attribute::DATA);
     }
-    if item.get(attribute::HEARTBEAT).is_some_and(|period| !period.is_n()) {
+    if number(item, attribute::HEARTBEAT).is_err() {
         remove.push(attribute::HEARTBEAT);
     }
     let floor = floor.max(kept.unwrap_or(0));

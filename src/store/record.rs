@@ -294,7 +294,7 @@ pub(super) fn token(item: &Item) -> Result<Option<u64>, Malformed> {
     Ok(token)
 }
 
-fn number(item: &Item, attribute: &'static str) -> Result<Option<u64>, Malformed> {
+pub(super) fn number(item: &Item, attribute: &'static str) -> Result<Option<u64>, Malformed> {
     match item.get(attribute) {
         None => Ok(None),
         Some(AttributeValue::N(digits)) => {
