@@ -10,6 +10,7 @@ mod input;
 mod leases;
 mod locks;
 mod privileges;
+mod operators;
 mod requests;
 mod support;
 mod telemetry;
