@@ -127,8 +127,8 @@ impl Expression {
     /// What an operator writes: the record released, whoever holds it, as long as it is at the version that was seen.
     ///
     /// A holder of ours notices the mark by itself (R3). A client of another make does not look at it when it
-    /// renews, so its version is changed under it, by `anew`: without our stamp, which would vouch for whatever it
-    /// left in our attributes.
+    /// renews, so its version is changed under it, by `anew`. Without our stamp: what that client left in our attributes
+    /// must not be believed now, and may not even be readable.
     pub(super) fn force_release(seen: &Version, anew: Option<&Version>) -> Self {
         let mut this = Self::default();
         this.only_at(text(seen.as_str()));

@@ -2,7 +2,7 @@
 
 use super::expression::{Expression, Mend};
 use super::key::Key;
-use super::record::{Item, Malformed, attribute, lease_of, number, text, token};
+use super::record::{Item, Malformed, attribute, heartbeat, lease_of, text, token};
 use super::{DurationText, Found, LockRecord, Op, Store, Written, classify};
 use crate::error::Error;
 use crate::protocol::{Consistency, Version, Writer};
@@ -27,11 +27,7 @@ impl Store {
 
     /// Takes everything but the floor of its tokens out of a released record.
     pub(crate) async fn retire(&self, seen: &LockRecord, version: &Version) -> Result<Written, Error> {
-        // A token that another make left and nobody can read is no floor; behind our stamp it would be damage.
-        let token = seen.sighting().token.is_none().then_some(attribute::TOKEN);
-        let own = [attribute::DATA, attribute::HEARTBEAT, attribute::ACQUIRED_AT].into_iter().chain(token);
-        let remove: Vec<String> = own.map(str::to_owned).chain(seen.attributes().keys().cloned()).collect();
-        self.update(seen.key(), Expression::retire(&seen.version, version, &remove), true).await
+        self.update(seen.key(), Expression::retire(&seen.version, version, &retired(seen)), true).await
     }
 
     /// The record as it is in the table, damaged or not.
@@ -86,6 +82,14 @@ impl Store {
     }
 }
 
+/// What of a record is no longer needed once its lock is no longer used.
+pub(super) fn retired(seen: &LockRecord) -> Vec<String> {
+    let own = [attribute::DATA, attribute::HEARTBEAT, attribute::ACQUIRED_AT];
+    // A token that can't be read is no floor, and would be damage behind our stamp.
+    let unreadable = seen.sighting().token.is_none().then_some(attribute::TOKEN);
+    own.into_iter().chain(unreadable).map(str::to_owned).chain(seen.attributes().keys().cloned()).collect()
+}
+
 fn sealed(item: &Item, key: &Key) -> Result<u64, Error> {
     let damaged = |what: Malformed| Found::Malformed(what).obstacle(&key.fence());
     match token(item) {
@@ -95,13 +99,13 @@ fn sealed(item: &Item, key: &Key) -> Result<u64, Error> {
 }
 
 /// What `item` lacks to be a lock record.
-fn mend(item: &Item, lease: String, floor: u64) -> Mend {
+pub(super) fn mend(item: &Item, lease: String, floor: u64) -> Mend {
     let kept = token(item).ok().flatten();
     let mut remove = Vec::new();
     if item.get(attribute::DATA).is_some_and(|data| !data.is_b()) {
         remove.push(attribute::DATA);
     }
-    if number(item, attribute::HEARTBEAT).is_err() {
+    if heartbeat(item).is_err() {
         remove.push(attribute::HEARTBEAT);
     }
     let floor = floor.max(kept.unwrap_or(0));

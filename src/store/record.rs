@@ -267,7 +267,7 @@ fn decode(item: &Item, key: &Key, schema: &Schema) -> Result<LockRecord, Malform
         data,
         writer,
         token,
-        heartbeat: if ours { number(item, a::HEARTBEAT)?.map(Duration::from_millis) } else { None },
+        heartbeat: if ours { heartbeat(item)? } else { None },
         acquired_at: if ours { text(item, a::ACQUIRED_AT).ok().map(str::to_owned) } else { None },
         attributes: attributes.map(|(name, value)| (name.clone(), value.clone())).collect(),
         unchanged_for: Duration::ZERO,
@@ -294,7 +294,12 @@ pub(super) fn token(item: &Item) -> Result<Option<u64>, Malformed> {
     Ok(token)
 }
 
-pub(super) fn number(item: &Item, attribute: &'static str) -> Result<Option<u64>, Malformed> {
+/// The holder's heartbeat period, whoever wrote it.
+pub(super) fn heartbeat(item: &Item) -> Result<Option<Duration>, Malformed> {
+    Ok(number(item, attribute::HEARTBEAT)?.map(Duration::from_millis))
+}
+
+fn number(item: &Item, attribute: &'static str) -> Result<Option<u64>, Malformed> {
     match item.get(attribute) {
         None => Ok(None),
         Some(AttributeValue::N(digits)) => {
