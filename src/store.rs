@@ -85,8 +85,7 @@ pub(crate) struct Fill {
     /// Set by the claim, kept by everybody after it.
     pub(crate) attributes: Vec<(String, AttributeValue)>,
     pub(crate) acquired_at: String,
-    /// Whether the record keeps a token; not where it is deleted on release.
-    pub(crate) fencing: bool,
+    pub(crate) token: TokenChange,
     /// The token that was sealed in the fence record, from then on.
     pub(crate) sealed: Option<u64>,
     pub(crate) delete_on_release: bool,
@@ -98,6 +97,16 @@ pub(crate) enum DataChange {
     Keep,
     Set(Vec<u8>),
     Clear,
+}
+
+/// What a claim does to the record's token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenChange {
+    /// Nothing: there are no tokens here.
+    Keep,
+    Set,
+    /// Takes it out: nobody knows what was handed out before, and every later holder must see that.
+    Forget,
 }
 
 /// The answer to a conditional write.

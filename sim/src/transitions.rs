@@ -624,6 +624,27 @@ mod follower {
         assert_eq!(observation(&[(100, highest)]).next_token(), u64::MAX, "no overflow");
     }
 
+    /// R6: a token is handed out only over a record that this crate wrote last, with a number in it, or over none.
+    #[test]
+    fn only_our_own_record_with_a_number_vouches_for_the_next() {
+        let without = Seen::Record(Sighting { token: None, ..sighting("x") });
+        let base = version("x");
+        for (name, seen, expected) in [
+            ("ours", record("x"), true),
+            ("ours, released", released("x"), true),
+            ("ours, without a number", without, false),
+            ("another client's", of(Writer::Foreign), false),
+            ("a newer format", of(Writer::Newer), false),
+            ("another version", record("y"), false),
+            ("gone", Seen::Absent, false),
+            ("damaged", Seen::Malformed, false),
+        ] {
+            let known = observation(&[(100, seen)]);
+            assert_eq!(known.vouches_for(Some(&base)), expected, "{name}");
+            assert!(known.vouches_for(None), "{name}: a new record begins a new count");
+        }
+    }
+
     #[test]
     fn candidates_read_wait_and_claim_when_they_should() {
         let poll = 1_000;

@@ -12,7 +12,7 @@ use super::hold::hold;
 use super::request::{Answer, Creation, Patience, Reentry, Request};
 use super::tenure::{Tenure, Unsettled};
 use crate::error::{Error, ErrorKind};
-use crate::protocol::{Candidate, Consistency, Holder, Moment, Next, Noted, Phase, Renewal, SentAt, Version, Writer};
+use crate::protocol::{Candidate, Consistency, Holder, Moment, Next, Noted, Phase, Renewal, SentAt, Version};
 use crate::store::Fill;
 
 struct Campaign {
@@ -170,14 +170,14 @@ impl Campaign {
         }
     }
 
-    /// Who wrote the version that is to be taken over.
-    fn writer_of(&self, base: Option<&Version>) -> Option<Writer> {
-        self.context.with_known(&self.request.key, |known| known.observation.writer_of(base?))
+    /// Whether what is to be taken over vouches for the next token.
+    fn is_vouched_for(&self, base: Option<&Version>) -> bool {
+        self.context.with_known(&self.request.key, |known| known.observation.vouches_for(base))
     }
 
     fn fencing_obstacle(&self, base: Option<&Version>) -> Option<Error> {
         let text = self.context.duration_text(&self.request.key);
-        fencing::obstacle(self.context.settings.fencing, text, self.writer_of(base))
+        fencing::obstacle(self.context.settings.fencing, text, self.is_vouched_for(base))
     }
 
     fn failed(&mut self, error: Error) {
@@ -254,6 +254,7 @@ impl Campaign {
 
     fn begin_claim(&self, base: Option<Version>, token: u64) -> Tenure {
         let settings = &self.context.settings;
+        let vouched = self.is_vouched_for(base.as_ref());
         let fill = Fill {
             owner: settings.owner.clone(),
             text: self.context.duration_text(&self.request.key),
@@ -261,14 +262,13 @@ impl Campaign {
             data: self.request.data.clone(),
             attributes: self.request.attributes.clone(),
             acquired_at: self.context.clock.wall_text(),
-            fencing: settings.fencing != Fencing::Off,
+            token: fencing::token_change(settings.fencing, vouched),
             sealed: None,
             delete_on_release: settings.delete_on_release,
         };
-        let last = self.writer_of(base.as_ref());
         let holder = Holder::claim(base, token, settings.terms(settings.timing), self.now());
         let watcher = Arc::clone(&self.request.watcher);
-        Tenure::new(Arc::clone(&self.context), self.request.key.clone(), holder, last, fill, watcher)
+        Tenure::new(Arc::clone(&self.context), self.request.key.clone(), holder, vouched, fill, watcher)
     }
 
     async fn claim(&mut self, tenure: &mut Tenure, answer: &mut oneshot::Sender<Answer>) -> Claim {

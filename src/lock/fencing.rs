@@ -5,8 +5,8 @@ use std::pin::pin;
 use super::context::Context;
 use super::tenure::Tenure;
 use crate::error::{Error, ErrorKind};
-use crate::protocol::{Phase, Writer};
-use crate::store::{DurationText, Key, Sealed};
+use crate::protocol::Phase;
+use crate::store::{DurationText, Key, Sealed, TokenChange};
 
 /// Where the fencing tokens of a client's locks come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -15,8 +15,8 @@ pub enum Fencing {
     /// From the lock's own record, which is therefore never deleted. Costs nothing. For tables on which only this crate writes.
     ///
     /// Other clients lose the number: Amazon's Java client replaces or deletes the record, and dynamolock (Go), though it keeps
-    /// attributes that it does not know, writes back those of the first look it had, which may be many terms old. A lock taken over
-    /// from such a client, or under Java's text, has no token: asking for one is an error, and an elector does not lead.
+    /// attributes that it does not know, writes back those of the first look it had, which may be many terms old. Once such a
+    /// client has written a record, or under Java's text, its locks have no tokens: asking for one is an error, and an elector does not lead.
     /// (One whose record such a client has *deleted* can't be told from a new one. Beside other clients use
     /// [`FenceRecord`](Self::FenceRecord).)
     #[default]
@@ -24,7 +24,8 @@ pub enum Fencing {
     /// From a fence record of its own beside the lock's, under the key `<key>#fence`, which no other client touches.
     ///
     /// For tables shared with other clients, whatever they do. Costs a read and a write more for each acquisition. All
-    /// clients of this crate that share a key must have the same setting.
+    /// clients of this crate that share a key must have the same setting. Its first number is above the one in the lock's record:
+    /// set it before other clients write there.
     FenceRecord,
     /// There are none. Records may then be deleted on release.
     Off,
@@ -34,18 +35,27 @@ pub(super) fn no_tokens(why: &str) -> Error {
     Error::new(ErrorKind::NoFencing, format!("there are no fencing tokens here: {why}"))
 }
 
-/// Why a lock has no token, if it has none: under this text, taken over from what such a client wrote.
-pub(super) fn obstacle(fencing: Fencing, text: DurationText, last: Option<Writer>) -> Option<Error> {
-    match (fencing, text, last) {
-        (Fencing::Off, ..) => Some(no_tokens("they are switched off; set fencing(Fencing::Record)")),
-        (Fencing::Record, DurationText::JavaMillis, _) => Some(no_tokens(
+/// Why a lock has no token, if it has none: under this text, taken over from a record that `vouched` for it or not.
+pub(super) fn obstacle(fencing: Fencing, text: DurationText, vouched: bool) -> Option<Error> {
+    match (fencing, text) {
+        (Fencing::Off, _) => Some(no_tokens("they are switched off; set fencing(Fencing::Record)")),
+        (Fencing::Record, DurationText::JavaMillis) => Some(no_tokens(
             "this record is shared with Java clients, which forget them; set fencing(Fencing::FenceRecord)",
         )),
-        (Fencing::Record, _, Some(Writer::Foreign)) => Some(no_tokens(
-            "another client wrote this record last, and may have brought an old number back; set fencing(Fencing::FenceRecord), \
-             or retire the record once no other client uses it",
+        (Fencing::Record, DurationText::Go) if !vouched => Some(no_tokens(
+            "another client has written this record, and may have brought an old number back; set fencing(Fencing::FenceRecord), \
+             or use another key once no other client is left",
         )),
-        (Fencing::Record, DurationText::Go, _) | (Fencing::FenceRecord, ..) => None,
+        (Fencing::Record, DurationText::Go) | (Fencing::FenceRecord, _) => None,
+    }
+}
+
+/// What a claim does to the record's token. One that is not vouched for takes it out, so that no later holder believes it.
+pub(super) fn token_change(fencing: Fencing, vouched: bool) -> TokenChange {
+    match fencing {
+        Fencing::Off => TokenChange::Keep,
+        Fencing::Record if !vouched => TokenChange::Forget,
+        Fencing::Record | Fencing::FenceRecord => TokenChange::Set,
     }
 }
 

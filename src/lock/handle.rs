@@ -15,7 +15,6 @@ use super::fencing::{Fencing, no_tokens, obstacle};
 use super::keeper::Keeper;
 use crate::ending::{EndReason, ReleaseOutcome};
 use crate::error::{Error, ErrorKind};
-use crate::protocol::Writer;
 use crate::store::{DataChange, DurationText, Key, check_data};
 use crate::timing::Timing;
 
@@ -56,8 +55,8 @@ pub(crate) struct Shared {
     pub(super) control: mpsc::UnboundedSender<Control>,
     pub(super) content: Arc<Mutex<Content>>,
     pub(super) fencing: Fencing,
-    /// Who wrote the record before this acquisition.
-    pub(super) last: Option<Writer>,
+    /// Whether the record that was taken over vouches for the token.
+    pub(super) vouched: bool,
     pub(super) timing: Timing,
 }
 
@@ -129,7 +128,7 @@ impl Lock {
     /// [`ErrorKind::NoFencing`] where no number can keep rising: see [`Fencing`].
     pub fn fencing_token(&self) -> Result<u64, Error> {
         let text = self.content().text.unwrap_or(DurationText::Go);
-        match obstacle(self.shared.fencing, text, self.shared.last) {
+        match obstacle(self.shared.fencing, text, self.shared.vouched) {
             Some(error) => Err(error),
             None => Ok(self.shared.cell.token()),
         }

@@ -79,7 +79,7 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
         control,
         content: Arc::clone(tenure.content()),
         fencing: context.settings.fencing,
-        last: tenure.last_writer(),
+        vouched: tenure.is_vouched_for(),
         timing: context.settings.timing,
     });
     // A leadership is unique; any other lock may be acquired once more by the same client.

@@ -15,7 +15,7 @@ use crate::protocol::{
     Consistency, Holder, Loss, Moment, Noted, Phase, ReceivedAt, Release, Reply, Seen, SentAt, Sighting, Step, Version,
     Write, WriteKind, Writer,
 };
-use crate::store::{DataChange, Fill, Found, Key, LockRecord, Written};
+use crate::store::{DataChange, Fill, Found, Key, LockRecord, TokenChange, Written};
 use crate::timing::Timing;
 
 enum Answer {
@@ -29,8 +29,8 @@ pub(super) struct Tenure {
     context: Arc<Context>,
     key: Key,
     holder: Holder,
-    /// Who wrote the record before.
-    last: Option<Writer>,
+    /// Whether the record that is taken over vouches for the token.
+    vouched: bool,
     fill: Fill,
     watcher: Arc<dyn Watcher>,
     content: Arc<Mutex<Content>>,
@@ -69,7 +69,7 @@ impl Tenure {
         context: Arc<Context>,
         key: Key,
         holder: Holder,
-        last: Option<Writer>,
+        vouched: bool,
         fill: Fill,
         watcher: Arc<dyn Watcher>,
     ) -> Self {
@@ -77,7 +77,7 @@ impl Tenure {
             context,
             key,
             holder,
-            last,
+            vouched,
             fill,
             watcher,
             content: Arc::default(),
@@ -88,8 +88,8 @@ impl Tenure {
         }
     }
 
-    pub(super) fn last_writer(&self) -> Option<Writer> {
-        self.last
+    pub(super) fn is_vouched_for(&self) -> bool {
+        self.vouched
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -303,7 +303,7 @@ impl Tenure {
             WriteKind::Renew => return,
             WriteKind::Claim { token } => shown.unwrap_or_else(|| own(write, Some(token), false)),
             WriteKind::Release if self.fill.delete_on_release => Seen::Absent,
-            WriteKind::Release => own(write, self.fill.fencing.then(|| self.holder.token()), true),
+            WriteKind::Release => own(write, (self.fill.token == TokenChange::Set).then(|| self.holder.token()), true),
         };
         self.context.observe_seen(&self.key, seen, sent, ReceivedAt(now));
     }

@@ -143,8 +143,9 @@ impl LockClient {
     /// additional attributes and its fencing token as far as they can be read. One that is sound is left alone. Returns
     /// the record as it is then.
     ///
-    /// Whoever holds the lock in spite of the damage loses it at its next heartbeat. Where the token can't be read, the highest
-    /// that this client has seen is the floor of the next; give other clients time to stop first.
+    /// Whoever holds the lock in spite of the damage loses it at its next heartbeat. The next token will be above the one in the record
+    /// and all that this client has seen: **whoever repairs a record vouches for that**. Where the token was lost, or clients of another make have
+    /// written, use [`Fencing::FenceRecord`](crate::Fencing::FenceRecord) or another key.
     ///
     /// # Errors
     ///

@@ -198,11 +198,18 @@ impl Observation {
         }
     }
 
-    /// Who wrote this very version, if it is the latest that is known.
-    pub(crate) fn writer_of(&self, version: &Version) -> Option<Writer> {
-        match &self.latest {
-            Some(Latest::Record { sighting, .. }) if sighting.version == *version => Some(sighting.writer),
-            Some(Latest::Record { .. } | Latest::Absent { .. } | Latest::Malformed) | None => None,
+    /// Whether the next token will be above every one before it, as far as the record goes that is to be taken over: it
+    /// was written by this crate last, which keeps a number there, or there is none yet (R6).
+    ///
+    /// A client of another make loses the number or brings an old one back. A record without one was, some terms ago,
+    /// taken over from such a client.
+    pub(crate) fn vouches_for(&self, base: Option<&Version>) -> bool {
+        match (base, &self.latest) {
+            (None, _) => true,
+            (Some(base), Some(Latest::Record { sighting, .. })) => {
+                sighting.version == *base && sighting.writer == Writer::Ours && sighting.token.is_some()
+            }
+            (Some(_), Some(Latest::Absent { .. } | Latest::Malformed) | None) => false,
         }
     }
 

@@ -6,8 +6,8 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::record::{attribute, stamp};
-use super::{DataChange, Fill};
-use crate::protocol::{Version, Write, WriteKind};
+use super::{DataChange, Fill, TokenChange};
+use crate::protocol::{Version, Write, WriteKind, Writer};
 
 /// The placeholders of one request.
 #[derive(Debug, Default)]
@@ -65,8 +65,10 @@ impl Expression {
             WriteKind::Claim { token } => {
                 self.set("#owner", attribute::OWNER, ":owner", text(&fill.owner));
                 self.set("#acquired", attribute::ACQUIRED_AT, ":acquired", text(&fill.acquired_at));
-                if fill.fencing {
-                    self.token(token);
+                match fill.token {
+                    TokenChange::Keep => {}
+                    TokenChange::Set => self.token(token),
+                    TokenChange::Forget => self.remove("#token", attribute::TOKEN),
                 }
                 self.remove("#released", attribute::RELEASED);
                 self.schedule(write, fill);
@@ -169,12 +171,19 @@ impl Expression {
     }
 
     /// What an operator writes: all but the token's floor taken out of a record that is released and stays so.
-    pub(super) fn retire(seen: &Version, version: &Version, remove: &[String]) -> Self {
+    ///
+    /// Our stamp goes only where it was: what another client wrote back may be an old number, and nobody vouches for it.
+    pub(super) fn retire(seen: &Version, writer: Writer, version: &Version, remove: &[String]) -> Self {
         let mut this = Self::default();
         this.only_at(text(seen.as_str()));
         let released = this.name("#released", attribute::RELEASED);
         this.condition = format!("{} AND attribute_exists({released})", this.condition);
-        this.version(version);
+        match writer {
+            Writer::Ours => this.version(version),
+            Writer::Foreign | Writer::Newer => {
+                this.set("#version", attribute::VERSION, ":version", text(version.as_str()));
+            }
+        }
         for (index, name) in remove.iter().enumerate() {
             this.remove(&format!("#old{index}"), name);
         }
@@ -259,7 +268,7 @@ mod tests {
             sealed: None,
             data: DataChange::Set(b"hello".to_vec()),
             acquired_at: "2026-01-01T00:00:00Z".into(),
-            fencing: true,
+            token: TokenChange::Set,
             delete_on_release: false,
         }
     }
@@ -292,6 +301,14 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_without_a_token_leaves_none_that_could_be_believed() {
+        let forgets = Fill { token: TokenChange::Forget, ..fill() };
+        let expression = Expression::of(&write(WriteKind::Claim { token: 7 }, false), &forgets, "key");
+        assert!(expression.update.contains("REMOVE #token, #released"), "{}", expression.update);
+        assert!(!expression.values.contains_key(":token"));
+    }
+
+    #[test]
     fn no_user_text_reaches_an_expression_and_every_placeholder_is_used() {
         let kinds = [WriteKind::Claim { token: 7 }, WriteKind::Renew, WriteKind::Release];
         for (kind, or_absent) in kinds.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
@@ -317,7 +334,10 @@ mod tests {
             (Expression::force_release(&seen, Some(&new)), "#version = :seen"),
             (Expression::repair(&mend, &new, "key"), "#version = :seen"),
             (Expression::repair(&blind, &new, "key"), "attribute_not_exists(#version) AND attribute_exists(#key)"),
-            (Expression::retire(&seen, &new, &["team".into()]), "#version = :seen AND attribute_exists(#released)"),
+            (
+                Expression::retire(&seen, Writer::Ours, &new, &["team".into()]),
+                "#version = :seen AND attribute_exists(#released)",
+            ),
         ] {
             assert_eq!(expression.condition, condition);
             let text = format!("{} {}", expression.update, expression.condition);
@@ -329,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_delete_has_a_condition_and_no_update() {
-        let deleting = Fill { delete_on_release: true, fencing: false, ..fill() };
+        let deleting = Fill { delete_on_release: true, token: TokenChange::Keep, ..fill() };
         let expression = Expression::of(&write(WriteKind::Release, false), &deleting, "key");
         assert!(expression.update.is_empty());
         assert_eq!(expression.names.len(), 1);

@@ -27,7 +27,7 @@ impl Store {
 
     /// Takes everything but the floor of its tokens out of a released record.
     pub(crate) async fn retire(&self, seen: &LockRecord, version: &Version) -> Result<Written, Error> {
-        self.update(seen.key(), Expression::retire(&seen.version, version, &retired(seen)), true).await
+        self.update(seen.key(), Expression::retire(&seen.version, seen.writer(), version, &retired(seen)), true).await
     }
 
     /// The record as it is in the table, damaged or not.
@@ -108,16 +108,12 @@ pub(super) fn mend(item: &Item, lease: String, floor: u64) -> Mend {
     if heartbeat(item).is_err() {
         remove.push(attribute::HEARTBEAT);
     }
-    let floor = floor.max(kept.unwrap_or(0));
-    let token = (floor > 0).then_some(floor);
-    if token.is_none() && item.contains_key(attribute::TOKEN) {
-        remove.push(attribute::TOKEN);
-    }
     Mend {
         seen: item.get(attribute::VERSION).cloned(),
         owner: text(item, attribute::OWNER).is_err().then(|| NOBODY.to_owned()),
         lease: lease_of(item).is_err().then_some(lease),
-        token,
+        // Whoever repairs it vouches for the floor: without a number it would never give tokens again.
+        token: Some(floor.max(kept.unwrap_or(0))),
         remove,
     }
 }

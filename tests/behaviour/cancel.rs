@@ -66,7 +66,7 @@ async fn a_dropped_acquisition_that_can_not_be_taken_back_blocks_for_one_lease()
             let two = client(&engine, &Faults::none(), 2).await;
             let one = if is_fenced { fenced(&engine, &faults, 1).await } else { one };
             faults.set(|_| slow(20, 20));
-            drop_after(at, one.acquire("job")).await.map(drop);
+            drop(drop_after(at, one.acquire("job")).await);
             faults.set(|_| Fault::LoseRequest);
             let start = Instant::now();
             within(15_000, two.acquire("job")).await.unwrap().release().await.unwrap();

@@ -1,13 +1,14 @@
 //! Where fencing tokens come from, and that they rise whatever others do to the record.
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use dynamo_elector::{
     DurationText, Elector, Embedded, ErrorKind, Fault, Faults, Fencing, LockClient, ReleaseOutcome, Role,
 };
 
-use crate::builder;
 use crate::support::{
     attribute, delete, key_of, kind, number, put, raw, record, refusal, since, sleep, slow, text, value, within,
 };
+use crate::{builder, client};
 
 async fn fenced(engine: &Embedded, faults: &Faults, seed: u64) -> LockClient {
     builder(engine, faults, seed).fencing(Fencing::FenceRecord).build().await.unwrap()
@@ -269,9 +270,41 @@ async fn a_record_that_others_change_to_another_text_is_followed() {
     // The claim on what was known is refused and shows the record as it is.
     let lock = within(3_000, locks.acquire("job")).await.unwrap();
     assert_eq!(attribute(&engine, "leaseDuration").await, Some(text("10s")));
-    assert!(lock.fencing_token().is_ok());
+    assert_eq!(kind(lock.fencing_token()), ErrorKind::NoFencing, "the Go client may have brought an old number back");
     let last = since(&faults, 0).pop().unwrap();
     assert_eq!(value(&last, ":lease").unwrap()["S"], "10s");
+}
+
+/// dynamolock writes back the attributes of its first look, an old token among them: no number rather than one that was
+/// handed out before, neither now nor in any later term, however many of ours follow.
+#[tokio::test(start_paused = true)]
+async fn where_another_client_has_written_there_is_no_token_for_good() {
+    let engine = Embedded::in_memory().unwrap();
+    let first = client(&engine, &Faults::none(), 1).await;
+    for token in 1..=3 {
+        let lock = first.acquire("job").await.unwrap();
+        assert_eq!(lock.fencing_token().unwrap(), token);
+        lock.release().await.unwrap();
+    }
+    let mut go = record("go-1", "10s");
+    let old = AttributeValue::N("1".into());
+    go.extend([("isReleased", text("1")), ("fencingToken", old), ("stampedVersion", text("1:an-old-one"))]);
+    put(&engine, &go).await;
+    for seed in 2..5 {
+        // Each remembers nothing.
+        let fresh = client(&engine, &Faults::none(), seed).await;
+        let elector = Elector::builder(&fresh, "job").build().unwrap();
+        assert!(tokio::time::timeout(std::time::Duration::from_secs(60), elector.campaign()).await.is_err());
+        let trouble = elector.status().borrow().trouble.clone().unwrap();
+        assert_eq!(trouble.kind, ErrorKind::NoFencing, "{trouble:?}");
+        let lock = within(3_000, fresh.acquire("job")).await.unwrap();
+        assert_eq!(kind(lock.fencing_token()), ErrorKind::NoFencing, "node {seed}");
+        assert_eq!(attribute(&engine, "fencingToken").await, None, "nothing that a later holder could believe");
+        lock.release().await.unwrap();
+    }
+    let fenced = fenced(&engine, &Faults::none(), 5).await;
+    let lock = within(3_000, fenced.acquire("job")).await.unwrap();
+    assert_eq!(lock.fencing_token().unwrap(), 1, "a fence record begins a count of its own");
 }
 
 #[tokio::test(start_paused = true)]
