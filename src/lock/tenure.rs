@@ -151,6 +151,7 @@ impl Tenure {
     ///
     /// Cancel safe: a request in flight stays in flight.
     pub(super) async fn turn(&mut self) {
+        let before = self.phase();
         let until = loop {
             match self.holder.poll(self.context.clock.now()) {
                 Step::Send => {
@@ -169,6 +170,10 @@ impl Tenure {
                 Step::Idle => break None,
             }
         };
+        if self.phase() != before {
+            // The clock has just ended it: that is acted upon before anything is awaited.
+            return;
+        }
         if self.flight.is_none() && until.is_none() {
             // Nothing to wait for but an input from outside.
             return std::future::pending().await;
