@@ -12,6 +12,7 @@ mod locks;
 mod operators;
 mod privileges;
 mod requests;
+mod shutdown;
 mod support;
 mod telemetry;
 
