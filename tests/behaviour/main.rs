@@ -7,6 +7,7 @@ mod elections;
 mod fencing;
 mod heartbeats;
 mod input;
+mod isolation;
 mod leases;
 mod locks;
 mod operators;
