@@ -27,6 +27,7 @@ pub(crate) struct LeaseCell {
     reason: OnceLock<EndReason>,
     pins: AtomicUsize,
     unpinned: Notify,
+    lowered: Notify,
     outcome: watch::Sender<Option<ReleaseOutcome>>,
     since: Moment,
     token: u64,
@@ -43,6 +44,7 @@ impl LeaseCell {
             reason: OnceLock::new(),
             pins: AtomicUsize::new(0),
             unpinned: Notify::new(),
+            lowered: Notify::new(),
             outcome: watch::Sender::new(None),
             since: clock.now(),
             token,
@@ -71,6 +73,7 @@ impl LeaseCell {
         // R8: never from OVER to anything.
         while current != OVER && current != until.nanos() {
             match self.deadline.compare_exchange(current, until.nanos(), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) if until.nanos() < current => return self.lowered.notify_waiters(),
                 Ok(_) => return,
                 Err(actual) => current = actual,
             }
@@ -144,6 +147,11 @@ impl LeaseCell {
     /// Whether work is still counted in: no release while it is (I5).
     pub(crate) fn is_pinned(&self) -> bool {
         self.pins.load(Ordering::Acquire) > 0
+    }
+
+    /// Waits until the deadline has come forward: a shorter lease. Make it before asking for [`Self::remaining`].
+    pub(crate) fn lowered(&self) -> tokio::sync::futures::Notified<'_> {
+        self.lowered.notified()
     }
 
     /// Waits until the last pin may have gone. Register before checking [`Self::is_pinned`].

@@ -56,6 +56,7 @@ impl Armed {
                     // Given up by its holder, who needs no warning.
                     return;
                 }
+                let lowered = cell.lowered();
                 // Asked of the clock, not of the timer: late is late, but it is never skipped.
                 let left = cell.remaining();
                 if left <= safe_time {
@@ -64,6 +65,7 @@ impl Armed {
                 let due = cell.clock().now().after(left.saturating_sub(safe_time));
                 tokio::select! { biased;
                     () = cell.cancelled().cancelled() => {}
+                    () = lowered => {}
                     () = cell.clock().sleep_until(due) => {}
                 }
             }
