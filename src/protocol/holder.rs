@@ -299,9 +299,10 @@ impl Holder {
         }
         if self.phase == Phase::Claiming {
             // Locks acquired at the same moment must not beat at the same moment for ever: the first
-            // beat comes up to half a period early.
-            let early = self.terms.heartbeat.mul_f64(0.5 * spread.clamp(0.0, 1.0));
+            // beat comes up to half a period early, but not so early that a slow claim has missed it.
             let sent = self.last_sent.map_or(now, |sent| sent.0);
+            let left = self.terms.heartbeat.saturating_sub(now.since(sent).saturating_add(Duration::from_nanos(1)));
+            let early = self.terms.heartbeat.mul_f64(0.5 * spread.clamp(0.0, 1.0)).min(left);
             self.scheduled = sent.before(early);
         }
         // A beat off the schedule leaves the next one where it is: each would put it off by a period otherwise,
