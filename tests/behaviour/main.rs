@@ -4,13 +4,16 @@
 
 mod cancel;
 mod defects;
+mod content;
 mod elections;
 mod fencing;
+mod handles;
 mod heartbeats;
 mod input;
 mod isolation;
 mod leases;
 mod locks;
+mod monitor;
 mod operators;
 mod privileges;
 mod requests;
