@@ -23,7 +23,7 @@ use aws_sdk_dynamodb::types::{
 
 pub use duration_text::DurationText;
 pub use key::Key;
-pub(crate) use key::Schema;
+pub(crate) use key::{Schema, check_partition};
 pub(crate) use list::Page;
 pub(crate) use operator::Sealed;
 pub(crate) use record::Found;

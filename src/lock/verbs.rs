@@ -9,7 +9,7 @@ use super::held::HeldLock;
 use super::{LockClient, no_entropy};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{Consistency, SentAt, Version};
-use crate::store::{Found, Key, LockRecord, Page, Written};
+use crate::store::{Found, Key, LockRecord, Page, Written, check_partition};
 
 /// How often an operator's write is tried against a holder that renews in between.
 const TRIES: usize = 5;
@@ -44,7 +44,8 @@ impl LockClient {
         self.pages(None)
     }
 
-    /// All locks with this partition key, in the order of their sort keys; as [`list`](Self::list), by a Query.
+    /// All locks with this partition key, in the order of their sort keys; as [`list`](Self::list), by a Query. A key that
+    /// can't be one is one item, [`ErrorKind::InvalidInput`].
     ///
     /// # Cancel safety
     ///
@@ -75,6 +76,7 @@ impl LockClient {
                     Next::Page(Page { next: None, .. }) | Next::Nothing => return None,
                 };
                 let page = locks.keeper.call(|context| async move {
+                    partition.as_deref().map_or(Ok(()), check_partition)?;
                     let page = context.store.page(partition.as_deref(), start).await?;
                     Ok((page.found.into_iter().map(|(key, found)| listed(&context, &key, found)).collect(), page.next))
                 });

@@ -66,10 +66,7 @@ impl Schema {
     /// Checks a key of a lock, and fills in what the client's settings say of it.
     pub(crate) fn key(&self, key: Key) -> Result<Key, Error> {
         let Key { partition, sort } = key;
-        check("key", &partition, MAX_PARTITION)?;
-        if is_fence(&partition) {
-            return Err(invalid(format!("the key {partition:?} ends in {FENCE_SUFFIX:?}: such keys are reserved")));
-        }
+        check_partition(&partition)?;
         let sort = sort.or_else(|| self.sort_value.clone());
         match (&self.sort_key, &sort) {
             (Some(name), None) => {
@@ -108,6 +105,15 @@ impl Schema {
 /// Whether a partition key is that of a fence record.
 pub(crate) fn is_fence(partition: &str) -> bool {
     partition.ends_with(FENCE_SUFFIX)
+}
+
+/// Checks the partition key of a lock, or of many.
+pub(crate) fn check_partition(partition: &str) -> Result<(), Error> {
+    check("key", partition, MAX_PARTITION)?;
+    if is_fence(partition) {
+        return Err(invalid(format!("the key {partition:?} ends in {FENCE_SUFFIX:?}: such keys are reserved")));
+    }
+    Ok(())
 }
 
 fn check(what: &str, value: &str, max: usize) -> Result<(), Error> {
