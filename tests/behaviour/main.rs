@@ -16,6 +16,7 @@ mod locks;
 mod monitor;
 mod operators;
 mod privileges;
+mod reading;
 mod requests;
 mod shutdown;
 mod support;
