@@ -20,6 +20,7 @@ mod reading;
 mod requests;
 mod shutdown;
 mod support;
+mod tables;
 mod telemetry;
 
 use dynamo_elector::{Embedded, Faults, LockClient, LockClientBuilder};
