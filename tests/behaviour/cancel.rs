@@ -271,3 +271,16 @@ async fn tokens_of_dropped_acquisitions_are_never_handed_out_again() {
         lock.release().await.unwrap();
     }
 }
+
+crate::privileges::suite! {
+    a_dropped_acquisition_that_can_not_be_taken_back_blocks_for_one_lease,
+    what_was_never_polled_does_nothing,
+    an_observation_survives_the_acquisition_that_made_it,
+    a_heartbeat_and_an_extension_dropped_at_any_moment_go_on,
+    a_release_dropped_at_any_moment_goes_on,
+    reads_that_are_dropped_free_their_places,
+    a_listing_whose_next_item_is_given_up_goes_on,
+    a_forced_release_dropped_at_any_moment_is_done_or_not_done,
+    a_shutdown_dropped_at_any_moment_goes_on,
+    tokens_of_dropped_acquisitions_are_never_handed_out_again,
+}

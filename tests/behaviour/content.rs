@@ -163,3 +163,12 @@ async fn a_hundred_attributes_are_one_write() {
     let retired = locks.retire("job").await.unwrap();
     assert!(retired.attributes().is_empty(), "and one write takes them out again");
 }
+
+crate::privileges::suite! {
+    data_is_kept_across_holders_until_somebody_changes_it,
+    data_of_a_dead_or_foreign_holder_is_kept_too,
+    the_content_of_an_adopted_claim_is_known,
+    attributes_of_every_type_are_kept_and_merged_across_holders,
+    attributes_of_others_are_never_named_and_survive_whenever_they_are_added,
+    a_hundred_attributes_are_one_write,
+}

@@ -325,3 +325,20 @@ async fn deleting_and_tokens_exclude_each_other() {
     assert_eq!(lock.release().delete().await.unwrap(), ReleaseOutcome::Released);
     assert!(raw(&engine, "job").await.is_none());
 }
+
+crate::privileges::suite! {
+    tokens_rise_though_others_replace_and_delete_the_record_between_fresh_clients,
+    a_token_is_sealed_before_the_lock_is_handed_out,
+    a_seal_whose_reply_is_lost_is_recognised,
+    a_seal_in_conflict_with_a_transaction_is_tried_again,
+    a_seal_below_anothers_raises_the_token_and_the_record_follows,
+    the_fence_of_one_sort_key_is_not_that_of_another,
+    a_damaged_fence_record_is_an_error_and_the_lock_stays_free,
+    a_seal_that_is_denied_gives_the_lock_back,
+    an_acquisition_that_can_not_seal_in_time_gives_the_lock_back,
+    a_lease_that_ends_while_it_is_sealed_is_not_handed_out,
+    on_a_record_shared_with_java_there_is_no_token_but_from_a_fence_record,
+    a_record_that_others_change_to_another_text_is_followed,
+    where_another_client_has_written_there_is_no_token_for_good,
+    deleting_and_tokens_exclude_each_other,
+}

@@ -84,7 +84,7 @@ async fn what_is_ending_is_not_reentered() {
     assert_eq!(lost.release().await.unwrap(), ReleaseOutcome::Released, "a stale handle tells of its own");
     sleep(20_000).await;
     assert!(next.is_valid(), "and does not touch the newer one");
-    assert!(raw(&engine, "job").await.unwrap().get("isReleased").is_none());
+    assert!(!raw(&engine, "job").await.unwrap().contains_key("isReleased"));
 }
 
 /// A leadership is unique: whoever shares it does so by its own means.
@@ -186,4 +186,16 @@ async fn of_handles_released_at_once_exactly_one_releases() {
     let outcomes: Vec<_> = futures::future::join_all(releases).await.into_iter().map(Result::unwrap).collect();
     let count = |wanted| outcomes.iter().filter(|outcome| **outcome == wanted).count();
     assert_eq!((count(ReleaseOutcome::Released), count(ReleaseOutcome::StillHeld)), (1, 9), "{outcomes:?}");
+}
+
+crate::privileges::suite! {
+    a_lock_is_held_once_more_by_the_same_client_and_released_by_the_last,
+    without_the_setting_a_client_waits_for_itself,
+    of_two_reentrant_acquisitions_at_once_both_get_it,
+    what_is_ending_is_not_reentered,
+    a_leadership_is_never_reentered,
+    a_client_knows_what_it_holds_without_asking,
+    a_guard_runs_work_until_it_ends_or_the_lock_does,
+    a_release_that_is_never_confirmed_ends_with_the_lease,
+    of_handles_released_at_once_exactly_one_releases,
 }

@@ -279,3 +279,17 @@ async fn heartbeats_of_one_lock_never_overlap_and_all_who_asked_are_answered() {
     }
     assert!(lock.is_valid());
 }
+
+crate::privileges::suite! {
+    without_heartbeats_nothing_is_sent_by_itself_and_the_lock_ends_with_its_validity,
+    a_heartbeat_on_demand_extends_the_lock_from_its_send,
+    every_heartbeat_on_demand_that_fails_says_so_at_once,
+    any_number_of_heartbeats_leaves_the_schedule_alone,
+    a_heartbeat_whose_answers_are_lost_leaves_the_schedule_alone,
+    heartbeats_replace_and_delete_data_and_the_handle_knows,
+    data_whose_heartbeat_is_not_acknowledged_is_set_again_until_it_is,
+    an_answer_to_older_data_does_not_settle_newer_data,
+    data_that_the_table_refuses_is_given_up_and_costs_no_lease,
+    a_release_whose_data_the_table_refuses_releases_without_it,
+    heartbeats_of_one_lock_never_overlap_and_all_who_asked_are_answered,
+}

@@ -160,3 +160,10 @@ async fn a_hundred_hanging_locks_leave_room_for_the_others() {
         assert_eq!(lock.is_valid(), !hangs(lock.key().partition()), "{:?}", lock.key());
     }
 }
+
+crate::privileges::suite! {
+    a_heartbeat_that_arrives_a_minute_late_revives_nothing,
+    late_heartbeats_of_a_lost_lock_do_not_disturb_the_next_holder,
+    no_more_than_256_requests_are_under_way_at_once,
+    a_hundred_hanging_locks_leave_room_for_the_others,
+}

@@ -237,3 +237,13 @@ async fn a_lock_that_is_over_can_not_be_extended() {
     assert_eq!(kind(lock.extend(MINUTE).await), ErrorKind::NotHeld);
     assert!(!lock.is_valid() && lock.remaining().is_zero());
 }
+
+crate::privileges::suite! {
+    a_longer_lease_counts_once_it_came_through_and_from_its_send,
+    a_longer_lease_that_did_not_come_through_is_tried_again_by_the_heartbeats,
+    a_shorter_lease_that_never_arrived_is_kept_by_its_holder_all_the_same,
+    a_lease_that_can_not_work_is_refused_with_both_numbers_and_nothing_is_sent,
+    the_lease_is_written_in_the_records_own_text,
+    an_extension_is_one_write_and_works_without_heartbeats,
+    a_lock_that_is_over_can_not_be_extended,
+}

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
 mod cancel;
-mod defects;
 mod content;
+mod defects;
 mod elections;
 mod fencing;
 mod handles;

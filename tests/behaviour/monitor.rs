@@ -248,3 +248,14 @@ async fn a_callback_that_panics_harms_nobody() {
     assert!(lock.is_valid() && locks.acquire("other").await.is_ok());
     assert_eq!(ran.load(Ordering::SeqCst), 1);
 }
+
+crate::privileges::suite! {
+    it_fires_once_the_safe_time_before_the_deadline,
+    it_does_not_fire_for_a_lock_that_is_given_up,
+    a_safe_time_that_would_give_false_alarms_is_refused_with_both_numbers,
+    it_fires_late_rather_than_never,
+    it_fires_at_once_when_the_lock_is_taken_away,
+    a_monitor_of_an_earlier_lock_does_not_fire_for_a_newer_one_on_the_same_key,
+    it_follows_a_lease_that_changes,
+    a_callback_that_panics_harms_nobody,
+}

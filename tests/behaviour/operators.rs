@@ -262,3 +262,17 @@ async fn a_retired_lock_is_empty_and_its_tokens_go_on_rising() {
     std::mem::forget(next);
     assert_eq!(kind(locks.retire("job").await), ErrorKind::Held);
 }
+
+crate::privileges::suite! {
+    a_forced_release_ends_a_live_holder_and_frees_the_lock_at_once,
+    a_forced_release_of_a_foreign_holder_makes_its_heartbeat_fail,
+    a_foreign_record_with_odd_attributes_stays_readable_under_operators,
+    a_forced_release_of_what_is_free_changes_nothing,
+    a_forced_release_whose_answer_is_lost_is_recognised,
+    every_kind_of_damage_is_repaired_and_the_lock_is_free_at_once,
+    damage_to_our_own_attributes_is_repaired,
+    a_repair_raises_the_token_above_all_that_was_seen,
+    a_holder_whose_record_is_repaired_loses_it_at_its_next_heartbeat,
+    what_is_absent_or_of_a_newer_format_is_not_touched_by_anybody,
+    a_retired_lock_is_empty_and_its_tokens_go_on_rising,
+}

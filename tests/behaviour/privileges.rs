@@ -15,7 +15,10 @@ use std::path::Path;
 use policy::{Grant, Place, Policy, Request};
 pub(crate) use recorder::record;
 
-use crate::{elections, input, locks, requests, telemetry};
+use crate::{
+    cancel, content, elections, fencing, handles, heartbeats, input, isolation, leases, locks, monitor, operators,
+    reading, requests, shutdown, tables, telemetry,
+};
 
 /// The tests of a module.
 pub(crate) struct Suite {
@@ -60,15 +63,30 @@ const OBSERVER: Role = Role {
 
 const LOCK_USER: Role = Role {
     policy: include_str!("../../iam/lock-user.json"),
-    place: Place { holder: "reports/", names: &["job", "one", "two", "other"] },
-    suites: &[locks::suite, requests::suite, input::suite],
+    place: Place {
+        holder: "reports/",
+        names: &["job", "one", "two", "other", "busy", "election", "held", "mine", "quick"],
+    },
+    suites: &[
+        locks::suite,
+        requests::suite,
+        input::suite,
+        content::suite,
+        fencing::suite,
+        handles::suite,
+        heartbeats::suite,
+        isolation::suite,
+        leases::suite,
+        monitor::suite,
+        shutdown::suite,
+    ],
     makes_tables: false,
 };
 
 const ADMIN: Role = Role {
     policy: include_str!("../../iam/admin.json"),
     place: Place { holder: "", names: &[] },
-    suites: &[admin::suite],
+    suites: &[admin::suite, cancel::suite, operators::suite, reading::suite, tables::suite],
     makes_tables: true,
 };
 

@@ -231,3 +231,16 @@ async fn a_partition_that_can_not_be_one_is_refused_before_it_is_sent() {
     }
     assert_eq!(faults.calls().len(), from);
 }
+
+crate::privileges::suite! {
+    a_record_is_read_with_all_its_fields_by_one_consistent_read,
+    a_foreign_holder_is_live_at_first_sight_and_while_it_renews,
+    a_holder_of_ours_is_expired_after_its_own_lease,
+    what_can_not_be_read_says_why,
+    a_listing_has_every_lock_of_every_page_once_and_goes_on_past_malformed_ones,
+    a_listing_asks_for_a_page_when_it_is_wanted_and_ends_with_one_that_fails,
+    a_listing_knows_what_the_client_knows_and_counts_nothing_by_itself,
+    a_partition_is_listed_in_the_order_of_its_sort_keys,
+    a_partition_without_sort_keys_is_its_one_record,
+    a_partition_that_can_not_be_one_is_refused_before_it_is_sent,
+}

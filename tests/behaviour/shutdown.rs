@@ -213,3 +213,13 @@ async fn after_a_shutdown_nothing_is_sent_any_more() {
     assert_eq!(kind(locks.try_acquire("job").await), ErrorKind::Closed);
     assert!(locks.get("job-001").await.unwrap().unwrap().is_released(), "reading is still possible");
 }
+
+crate::privileges::suite! {
+    a_shutdown_goes_past_failing_and_hanging_releases_and_the_next_one_tries_them_again,
+    a_release_tried_again_after_a_take_over_harms_nobody,
+    what_winds_down_is_renewed_until_its_own_release,
+    a_guard_drops_its_work_before_the_release_is_sent,
+    a_shutdown_does_not_wait_behind_a_pending_acquisition,
+    a_claim_under_way_at_a_shutdown_is_taken_back,
+    after_a_shutdown_nothing_is_sent_any_more,
+}

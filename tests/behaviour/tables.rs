@@ -279,3 +279,14 @@ async fn replicas_that_start_together_all_find_the_table_made() {
     assert!(clients.iter().all(Result::is_ok), "{clients:?}");
     assert_eq!(operations(&faults, 0).iter().filter(|operation| *operation == "CreateTable").count(), 5);
 }
+
+crate::privileges::suite! {
+    a_table_is_made_as_it_was_asked_for,
+    a_table_with_a_sort_key_and_names_of_its_own_is_made_and_used,
+    options_that_can_not_be_are_refused_before_anything_is_sent,
+    a_table_that_is_not_ready_is_an_error_at_start_or_waited_for_by_whoever_may_create_it,
+    a_global_table_that_can_not_exclude_is_refused_unless_opted_out,
+    what_could_not_be_checked_or_endangers_the_record_is_said_once,
+    a_check_tells_of_expiry_where_it_may,
+    replicas_that_start_together_all_find_the_table_made,
+}
