@@ -65,7 +65,7 @@ const LOCK_USER: Role = Role {
     policy: include_str!("../../iam/lock-user.json"),
     place: Place {
         holder: "reports/",
-        names: &["job", "one", "two", "other", "busy", "election", "held", "mine", "quick"],
+        names: &["job", "one", "two", "other", "busy", "election", "mine", "quick"],
     },
     suites: &[
         locks::suite,
