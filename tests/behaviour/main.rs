@@ -22,6 +22,7 @@ mod shutdown;
 mod support;
 mod tables;
 mod telemetry;
+mod waiting;
 
 use dynamo_elector::{Embedded, Faults, LockClient, LockClientBuilder};
 
