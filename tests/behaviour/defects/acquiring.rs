@@ -77,7 +77,7 @@ async fn a_record_that_vanishes_during_a_retry_is_a_loss_and_no_panic() {
         let (_, lost) = tokio::join!(lock.heartbeat().into_future(), async {
             sleep(millis(500)).await;
             delete(&engine, "job").await;
-            lock.lost().cancelled().await;
+            timeout(seconds(20), lock.lost().cancelled()).await.expect("told");
             Instant::now()
         });
         assert_eq!(lock.end_reason(), Some(EndReason::RecordGone), "seen as what it is; reads: {reads}");
@@ -142,7 +142,8 @@ async fn a_failing_store_does_not_cut_the_time_to_wait_short() {
         let locks = client(&engine, &faults, 1).await;
         let (start, injected) = (Instant::now(), fault.clone());
         faults.set(move |_| if start.elapsed() < seconds(5) { injected.clone() } else { Fault::Deliver });
-        let lock = locks.acquire("job").wait_up_to(seconds(20)).await;
+        let waited = timeout(seconds(60), locks.acquire("job").wait_up_to(seconds(20)).into_future()).await;
+        let lock = waited.expect("no request hangs for ever");
         assert!(lock.is_ok(), "{fault:?}: {lock:?}");
         assert!(start.elapsed() >= seconds(5) && start.elapsed() < seconds(8), "{fault:?}: {:?}", start.elapsed());
 
