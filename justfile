@@ -26,3 +26,7 @@ load LOCKS="200" SECONDS="60" *FLAGS:
 # What the crate relies on of DynamoDB, asked of one engine: embedded, http, ministack or aws.
 conformance ENGINE:
     CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}" .ci/conformance {{ENGINE}}
+
+# The fuzz targets for so many seconds each, guided by coverage.
+fuzz SECONDS="60":
+    .ci/fuzz {{SECONDS}}

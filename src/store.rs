@@ -2,6 +2,8 @@
 
 mod duration_text;
 mod expression;
+#[cfg(test)]
+mod fuzz;
 mod key;
 mod list;
 mod operator;
