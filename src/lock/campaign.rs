@@ -255,6 +255,9 @@ impl Campaign {
     fn begin_claim(&self, base: Option<Version>, token: u64) -> Tenure {
         let settings = &self.context.settings;
         let vouched = self.is_vouched_for(base.as_ref());
+        let token_change = self.context.with_known(&self.request.key, |known| {
+            fencing::token_change(settings.fencing, &known.observation, base.as_ref())
+        });
         let fill = Fill {
             owner: settings.owner.clone(),
             text: self.context.duration_text(&self.request.key),
@@ -262,7 +265,7 @@ impl Campaign {
             data: self.request.data.clone(),
             attributes: self.request.attributes.clone(),
             acquired_at: self.context.clock.wall_text(),
-            token: fencing::token_change(settings.fencing, vouched),
+            token: token_change,
             sealed: None,
             delete_on_release: settings.delete_on_release,
         };

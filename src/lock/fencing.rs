@@ -5,7 +5,7 @@ use std::pin::pin;
 use super::context::Context;
 use super::tenure::Tenure;
 use crate::error::{Error, ErrorKind};
-use crate::protocol::Phase;
+use crate::protocol::{Observation, Phase, Version};
 use crate::store::{DurationText, Key, Sealed, TokenChange};
 
 /// Where the fencing tokens of a client's locks come from.
@@ -50,12 +50,14 @@ pub(super) fn obstacle(fencing: Fencing, text: DurationText, vouched: bool) -> O
     }
 }
 
-/// What a claim does to the record's token. One that is not vouched for takes it out, so that no later holder believes it.
-pub(super) fn token_change(fencing: Fencing, vouched: bool) -> TokenChange {
+/// What a claim over `base` does to the record's token. One that is not vouched for is taken out, so that no later holder
+/// believes it; so is one that can't be read, which would be damage behind our stamp.
+pub(super) fn token_change(fencing: Fencing, known: &Observation, base: Option<&Version>) -> TokenChange {
     match fencing {
-        Fencing::Off => TokenChange::Keep,
-        Fencing::Record if !vouched => TokenChange::Forget,
-        Fencing::Record | Fencing::FenceRecord => TokenChange::Set,
+        Fencing::Off if known.keeps_token(base) => TokenChange::Keep,
+        Fencing::Record if known.vouches_for(base) => TokenChange::Set,
+        Fencing::FenceRecord => TokenChange::Set,
+        Fencing::Off | Fencing::Record => TokenChange::Forget,
     }
 }
 

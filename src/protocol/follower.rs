@@ -206,10 +206,20 @@ impl Observation {
     pub(crate) fn vouches_for(&self, base: Option<&Version>) -> bool {
         match (base, &self.latest) {
             (None, _) => true,
-            (Some(base), Some(Latest::Record { sighting, .. })) => {
-                sighting.version == *base && sighting.writer == Writer::Ours && sighting.token.is_some()
+            (Some(_), Some(Latest::Record { sighting, .. })) => {
+                sighting.writer == Writer::Ours && self.keeps_token(base)
             }
             (Some(_), Some(Latest::Absent { .. } | Latest::Malformed) | None) => false,
+        }
+    }
+
+    /// Whether the record that is to be taken over has a number in it that can be read.
+    pub(crate) fn keeps_token(&self, base: Option<&Version>) -> bool {
+        match (base, &self.latest) {
+            (Some(base), Some(Latest::Record { sighting, .. })) => {
+                sighting.version == *base && sighting.token.is_some()
+            }
+            (None, _) | (Some(_), Some(Latest::Absent { .. } | Latest::Malformed) | None) => false,
         }
     }
 

@@ -12,8 +12,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::duration_text::parse;
 use super::expression::Expression;
 use super::operator::{mend, retired};
-use super::record::{Item, attribute, lease_of, stamp, token};
-use super::{DataChange, DurationText, Fill, Found, Key, LockRecord, Schema};
+use super::record::{Item, attribute, lease_of, stamp};
+use super::{DataChange, DurationText, Fill, Found, Key, LockRecord, Schema, TokenChange};
 use crate::protocol::{Version, Write, WriteKind, Writer};
 use crate::timing::{MAX_LEASE, MIN_LEASE};
 
@@ -227,11 +227,13 @@ fn apply(item: &Item, expression: &Expression) -> Item {
 
 /// Whoever acquires it, renews it and releases it leaves a record of ours that says what was written, and keeps the rest.
 fn held(item: &Item, record: &LockRecord) {
-    // Without fencing the token is left as it is, so one that can't be read stays.
-    let readable = token(item).is_ok();
     let beats = Some(Duration::from_millis(2_500));
-    for (heartbeat, fencing) in [(beats, true), (None, true), (beats, !readable), (None, !readable)] {
-        let found = record.sighting().token;
+    let found = record.sighting().token;
+    // One that can't be read is never kept: behind our stamp it would be damage.
+    let kept = if found.is_some() { TokenChange::Keep } else { TokenChange::Forget };
+    for (heartbeat, change) in
+        [(beats, TokenChange::Set), (None, TokenChange::Set), (beats, kept), (None, TokenChange::Forget)]
+    {
         let token = found.unwrap_or(0) + 1;
         let fill = Fill {
             owner: "me".into(),
@@ -240,7 +242,7 @@ fn held(item: &Item, record: &LockRecord) {
             data: DataChange::Keep,
             attributes: Vec::new(),
             acquired_at: "2026-01-01T00:00:00Z".into(),
-            fencing,
+            token: change,
             sealed: None,
             delete_on_release: false,
         };
@@ -257,7 +259,12 @@ fn held(item: &Item, record: &LockRecord) {
             sound(&item, &now);
             assert_eq!((now.writer(), &now.version, now.owner()), (Writer::Ours, &version, "me"));
             assert_eq!((now.lease(), now.duration_text()), (lease, record.duration_text()));
-            assert_eq!((now.fencing_token(), now.heartbeat()), (if fencing { Some(token) } else { found }, heartbeat));
+            let expected = match change {
+                TokenChange::Set => Some(token),
+                TokenChange::Keep => found,
+                TokenChange::Forget => None,
+            };
+            assert_eq!((now.fencing_token(), now.heartbeat()), (expected, heartbeat));
             assert_eq!(now.is_released(), version.as_str() == "release");
             assert_eq!((now.data(), now.attributes()), (record.data(), record.attributes()));
         }
@@ -277,11 +284,12 @@ fn released_by_an_operator(item: &Item, record: &LockRecord) {
     assert!(released.is_released() && released.writer() == record.writer());
     assert_eq!((released.lease(), released.owner(), released.data()), (record.lease(), record.owner(), record.data()));
     assert_eq!((released.attributes(), released.sighting().token), (record.attributes(), record.sighting().token));
-    let item = apply(&item, &Expression::retire(&released.version, &retire, &retired(&released)));
+    let item = apply(&item, &Expression::retire(&released.version, released.writer(), &retire, &retired(&released)));
     let retired = decoded(&item, "what an operator retires reads back");
     sound(&item, &retired);
     assert!(retired.is_released() && retired.attributes().is_empty() && retired.data().is_none());
-    assert_eq!(retired.fencing_token(), record.sighting().token, "the floor stays");
+    assert_eq!(retired.sighting().token, record.sighting().token, "the floor stays");
+    assert_eq!(retired.writer(), record.writer(), "and is vouched for only if it was");
 }
 
 /// Whatever stands under a key can be made a lock record again.

@@ -63,10 +63,7 @@ const OBSERVER: Role = Role {
 
 const LOCK_USER: Role = Role {
     policy: include_str!("../../iam/lock-user.json"),
-    place: Place {
-        holder: "reports/",
-        names: &["job", "one", "two", "other", "busy", "election", "mine", "quick"],
-    },
+    place: Place { holder: "reports/", names: &["job", "one", "two", "other", "busy", "election", "mine", "quick"] },
     suites: &[
         locks::suite,
         requests::suite,
