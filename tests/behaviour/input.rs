@@ -174,6 +174,27 @@ async fn a_table_that_can_not_be_checked_is_reported() {
     assert!(locks.acquire("job").await.is_ok());
 }
 
+/// What another client left in our attributes stays unbelieved, and does no damage, when an operator writes the record.
+#[tokio::test(start_paused = true)]
+async fn numbers_that_can_not_be_read_keep_no_operator_from_mending_a_record() {
+    let engine = Embedded::in_memory().unwrap();
+    let locks = client(&engine, &Faults::none(), 1).await;
+    let mut foreign = record("v1", "10s");
+    foreign.push(("fencingToken", text("seven")));
+    put(&engine, &foreign).await;
+    assert!(locks.force_release("job").await.unwrap().unwrap().is_released());
+    assert!(locks.retire("job").await.unwrap().is_released());
+    let lock = locks.acquire("job").await.unwrap();
+    assert_eq!(lock.fencing_token().unwrap(), 1, "there was no number to go on from");
+    lock.release().await.unwrap();
+    let mut damaged = record("v1", "10s");
+    damaged.extend([("stampedVersion", text("1:v1")), ("heartbeatMillis", AttributeValue::N("1.5".into()))]);
+    put(&engine, &damaged).await;
+    assert_eq!(kind(locks.get("job").await), ErrorKind::MalformedRecord);
+    assert!(locks.repair("job").await.unwrap().is_released());
+    assert!(locks.acquire("job").await.unwrap().is_valid());
+}
+
 crate::privileges::suite! {
     bad_input_is_refused_with_a_reason,
     a_malformed_record_is_reported_and_never_taken_over,
@@ -184,4 +205,5 @@ crate::privileges::suite! {
     a_record_of_400_kilobytes_is_an_error_and_not_a_panic,
     no_permission_is_said_at_once,
     a_table_that_can_not_be_checked_is_reported,
+    numbers_that_can_not_be_read_keep_no_operator_from_mending_a_record,
 }
