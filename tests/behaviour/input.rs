@@ -63,11 +63,16 @@ async fn a_table_with_other_keys_is_refused() {
 /// R14: each kind of damage, told by the attribute's name, and never taken over.
 #[tokio::test(start_paused = true)]
 async fn damaged_records_are_told_by_the_attribute() {
-    let damage: [(&str, Option<AttributeValue>); 8] = [
+    let damage: [(&str, Option<AttributeValue>); 13] = [
         ("ownerName", None),
         ("leaseDuration", None),
         ("leaseDuration", Some(text("1d"))),
+        ("leaseDuration", Some(text("-5s"))),
+        ("leaseDuration", Some(text("3000000h"))),
         ("leaseDuration", Some(text("20000h"))),
+        ("leaseDuration", Some(text(""))),
+        ("ownerName", Some(text(""))),
+        ("recordVersionNumber", Some(text(""))),
         ("leaseDuration", Some(AttributeValue::N("10".into()))),
         ("recordVersionNumber", None),
         ("recordVersionNumber", Some(AttributeValue::Bool(true))),

@@ -17,6 +17,7 @@ mod monitor;
 mod operators;
 mod privileges;
 mod reading;
+mod refusals;
 mod requests;
 mod shutdown;
 mod support;
