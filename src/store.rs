@@ -126,13 +126,22 @@ pub(crate) struct Store {
     schema: Schema,
     meter: Meter,
     under_way: Semaphore,
+    /// Apart, so that followers whose reads hang hold up no heartbeat.
+    renewals_under_way: Semaphore,
     /// `A`: also bounds how long a request waits for its turn.
     patience: Duration,
 }
 
 impl Store {
     pub(crate) fn new(client: Client, schema: Schema, meter: Meter, patience: Duration) -> Self {
-        Self { client, schema, meter, under_way: Semaphore::new(MAX_UNDER_WAY), patience }
+        Self {
+            client,
+            schema,
+            meter,
+            under_way: Semaphore::new(MAX_UNDER_WAY),
+            renewals_under_way: Semaphore::new(MAX_UNDER_WAY),
+            patience,
+        }
     }
 
     /// Checks a key against the table's schema.
@@ -175,13 +184,17 @@ impl Store {
 
     /// A place among the requests under way.
     async fn permit(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.place(&self.under_way).await
+    }
+
+    async fn place<'a>(&self, places: &'a Semaphore) -> Result<SemaphorePermit<'a>, Error> {
         let crowded = || {
             Error::new(
                 ErrorKind::Throttled,
                 format!("{MAX_UNDER_WAY} requests of this client wait for table {} already", self.schema.table),
             )
         };
-        let permit = tokio::time::timeout(self.patience, self.under_way.acquire()).await;
+        let permit = tokio::time::timeout(self.patience, places.acquire()).await;
         permit.ok().and_then(Result::ok).ok_or_else(crowded)
     }
 
@@ -202,6 +215,11 @@ impl Store {
     /// Sends a conditional write.
     pub(crate) async fn write(&self, key: &Key, write: &Write, fill: &Fill) -> Result<Written, Error> {
         let expression = Expression::of(write, fill, &self.schema.partition_key);
+        let places = match write.kind {
+            WriteKind::Renew | WriteKind::Release => &self.renewals_under_way,
+            WriteKind::Claim { .. } => &self.under_way,
+        };
+        let _permit = self.place(places).await?;
         if write.kind == WriteKind::Release && fill.delete_on_release {
             self.delete(key, expression).await
         } else {
@@ -223,7 +241,6 @@ impl Store {
         expression: Expression,
         show: bool,
     ) -> Result<Result<Option<Item>, Option<Item>>, Error> {
-        let _permit = self.permit().await?;
         let request = self
             .client
             .update_item()
@@ -253,7 +270,6 @@ impl Store {
     }
 
     async fn delete(&self, key: &Key, expression: Expression) -> Result<Written, Error> {
-        let _permit = self.permit().await?;
         let request = self
             .client
             .delete_item()

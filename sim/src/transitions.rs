@@ -561,6 +561,12 @@ mod follower {
                 Verdict::Free { base: None },
             ),
             (
+                "damaged while held, then deleted: its lease is waited out",
+                vec![(100, record("x")), (150, Seen::Malformed), (200, Seen::Absent)],
+                300,
+                held(100 + L),
+            ),
+            (
                 "vanished after a release",
                 vec![(100, released("x")), (200, Seen::Absent)],
                 200,

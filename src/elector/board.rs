@@ -237,7 +237,7 @@ impl Board {
 /// Troubles of the record rather than of the store: an answer alone does not end them.
 fn is_obstacle(trouble: &Trouble) -> bool {
     use crate::error::ErrorKind;
-    matches!(trouble.kind, ErrorKind::MalformedRecord | ErrorKind::NewerFormat)
+    matches!(trouble.kind, ErrorKind::MalformedRecord | ErrorKind::NewerFormat | ErrorKind::NoFencing)
 }
 
 impl Watcher for Board {

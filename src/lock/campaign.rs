@@ -13,7 +13,7 @@ use super::request::{Answer, Creation, Patience, Reentry, Request};
 use super::tenure::{Tenure, Unsettled};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{Candidate, Consistency, Holder, Moment, Next, Noted, Phase, Renewal, SentAt, Version};
-use crate::store::Fill;
+use crate::store::{DataChange, DurationText, Fill};
 
 struct Campaign {
     context: Arc<Context>,
@@ -155,7 +155,7 @@ impl Campaign {
             // A leadership always has a token. Somebody may change the record: look on, at leisure.
             self.read(Consistency::Eventual).await;
             self.request.watcher.note(Note::Obstacle(Some(&error)));
-            self.candidate.failed(false, self.now(), self.context.entropy.spread());
+            self.candidate.blocked(self.now());
             return Ok(None);
         }
         if settings.fencing != Fencing::FenceRecord {
@@ -175,8 +175,14 @@ impl Campaign {
         self.context.with_known(&self.request.key, |known| known.observation.vouches_for(base))
     }
 
+    /// The text to write: that of the record found, or the setting where there is none any more.
+    fn text_over(&self, base: Option<&Version>) -> DurationText {
+        let settings = &self.context.settings;
+        base.map_or(settings.duration_text, |_| self.context.duration_text(&self.request.key))
+    }
+
     fn fencing_obstacle(&self, base: Option<&Version>) -> Option<Error> {
-        let text = self.context.duration_text(&self.request.key);
+        let text = self.text_over(base);
         fencing::obstacle(self.context.settings.fencing, text, self.is_vouched_for(base))
     }
 
@@ -260,7 +266,7 @@ impl Campaign {
         });
         let fill = Fill {
             owner: settings.owner.clone(),
-            text: self.context.duration_text(&self.request.key),
+            text: self.text_over(base.as_ref()),
             heartbeat: (settings.renewal == Renewal::Scheduled).then(|| settings.timing.heartbeat()),
             data: self.request.data.clone(),
             attributes: self.request.attributes.clone(),
@@ -374,6 +380,8 @@ impl Campaign {
 /// Takes back a claim that may have been applied.
 async fn finish(tenure: &mut Tenure) {
     let now = tenure.clock().now();
+    // What it was to store belongs to a lock that nobody got.
+    tenure.set_data(DataChange::Keep);
     tenure.holder().work_ended(now);
     while !matches!(tenure.phase(), Phase::Refused | Phase::Ended(_)) {
         tenure.turn().await;

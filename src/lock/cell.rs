@@ -62,13 +62,13 @@ impl LeaseCell {
 
     /// Moves the deadline; `None` ends it for good. Called by the keeper after every answer.
     pub(crate) fn publish(&self, held_until: Option<Moment>, hard_deadline: Option<Moment>) {
+        if let Some(hard) = hard_deadline {
+            self.hard_deadline.store(hard.nanos(), Ordering::Release);
+        }
         let Some(until) = held_until else {
             self.deadline.store(OVER, Ordering::Release);
             return;
         };
-        if let Some(hard) = hard_deadline {
-            self.hard_deadline.store(hard.nanos(), Ordering::Release);
-        }
         let mut current = self.deadline.load(Ordering::Acquire);
         // R8: never from OVER to anything.
         while current != OVER && current != until.nanos() {

@@ -27,7 +27,8 @@ pub enum Fencing {
     /// clients of this crate that share a key must have the same setting. Its first number is above the one in the lock's record:
     /// set it before other clients write there.
     FenceRecord,
-    /// There are none. Records may then be deleted on release.
+    /// There are none. Records may then be deleted on release. All clients of this crate that share a key must have the same
+    /// setting: one that deletes makes the numbers of the others start anew.
     Off,
 }
 
@@ -54,7 +55,7 @@ pub(super) fn obstacle(fencing: Fencing, text: DurationText, vouched: bool) -> O
 /// believes it; so is one that can't be read, which would be damage behind our stamp.
 pub(super) fn token_change(fencing: Fencing, known: &Observation, base: Option<&Version>) -> TokenChange {
     match fencing {
-        Fencing::Off if known.keeps_token(base) => TokenChange::Keep,
+        Fencing::Off if known.vouches_for(base) && base.is_some() => TokenChange::Keep,
         Fencing::Record if known.vouches_for(base) => TokenChange::Set,
         Fencing::FenceRecord => TokenChange::Set,
         Fencing::Off | Fencing::Record => TokenChange::Forget,
@@ -78,7 +79,7 @@ pub(super) async fn seal(context: &Context, key: &Key, tenure: &mut Tenure) -> R
                 tenure.sealed(token);
                 return Ok(());
             }
-            Ok(Sealed::Below(found)) => token = found.saturating_add(1),
+            Ok(Sealed::Below(found)) => token = token.max(found).saturating_add(1),
             // A transaction that checks the record, or a moment without an answer.
             Err(error) if error.kind().is_transient() => {
                 let pause = context.settings.timing.attempt_timeout().mul_f64(0.1 + 0.1 * context.entropy.spread());

@@ -11,7 +11,7 @@ use super::request::{Answer, Patience, Request};
 use super::tenure::{Tenure, Unsettled, outcome_of};
 use crate::ending::{EndReason, ReleaseOutcome};
 use crate::error::Error;
-use crate::protocol::{Moment, Phase};
+use crate::protocol::{Loss, Moment, Phase};
 use crate::store::Key;
 
 /// Ends the lease if its task ends in any way but the orderly one: by a panic, or with its runtime.
@@ -47,6 +47,8 @@ struct Hold<'a> {
     /// Set when the end has begun: until when work may go on.
     drain_until: Option<Moment>,
     lost: bool,
+    /// Whoever held it has let go: no handle can be acting on it any more. (Leaderships are counted by pins alone.)
+    let_go: bool,
     /// A heartbeat off the schedule was asked for and has not been sent yet.
     beat_wanted: bool,
     /// Who asked for it.
@@ -95,6 +97,7 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
         cell: Arc::clone(&cell),
         drain_until: None,
         lost: false,
+        let_go: request.patience == Patience::Election,
         beat_wanted: false,
         asking: Vec::new(),
         waiting: Vec::new(),
@@ -148,7 +151,15 @@ impl Hold<'_> {
         matches!(self.tenure.phase(), Phase::Draining | Phase::Lost(_))
     }
 
+    /// Whether work may still run on it. A lock that has run out against its holder's will may be in use for as long as there
+    /// is a handle: the holder has the guard time to notice, and is not to be overtaken by a release of ours (I5).
+    fn may_be_in_use(&self) -> bool {
+        let unnoticed = matches!(self.tenure.phase(), Phase::Lost(Loss::Deadline)) && !self.let_go;
+        self.cell.is_pinned() || unnoticed
+    }
+
     fn control(&mut self, control: Option<Control>) {
+        self.let_go |= !matches!(control, Some(Control::Beat(_)));
         match control {
             // All handles are gone: as good as a release.
             None => self.resign(EndReason::Resigned),
@@ -233,7 +244,7 @@ impl Hold<'_> {
         self.beat_if_wanted();
         if self.winding_down() {
             let now = self.now();
-            if !self.cell.is_pinned() {
+            if !self.may_be_in_use() {
                 // I5: the token has fired, no work runs. From here on nothing of ours is valid (R8).
                 self.cell.publish(None, None);
                 self.tenure.holder().work_ended(now);

@@ -161,6 +161,8 @@ async fn keep(
         watch.spawn(watch_for_jumps(context.clock, move || context.jumped.send_modify(|()| {})));
     }
     let mut tasks = JoinSet::new();
+    // Of their own, so that a status page that reads on and on holds up no shutdown.
+    let mut calls = JoinSet::new();
     let (mut waiting, mut unsettled) = (Vec::new(), Vec::new());
     loop {
         if tasks.is_empty() {
@@ -175,7 +177,7 @@ async fn keep(
                     tasks.spawn(campaign(Arc::clone(&context), *request, answer));
                 }
                 Some(Command::Call(call)) => {
-                    tasks.spawn(call.map(|()| None));
+                    calls.spawn(call);
                 }
                 Some(Command::Shutdown(done)) => {
                     waiting.push(done);
@@ -187,6 +189,7 @@ async fn keep(
                 None => break,
             },
             // A task that panicked has ended its own lease by then; the others go on.
+            Some(_) = calls.join_next(), if !calls.is_empty() => {}
             Some(done) = tasks.join_next(), if !tasks.is_empty() => unsettled.extend(done.ok().flatten()),
         }
     }

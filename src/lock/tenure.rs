@@ -155,11 +155,11 @@ impl Tenure {
         let until = loop {
             match self.holder.poll(self.context.clock.now()) {
                 Step::Send => {
-                    let before = self.holder.held_until();
+                    let before = (self.holder.held_until(), self.holder.hard_deadline());
                     if !self.send() {
                         break Some(self.context.clock.now().after(NO_ENTROPY_PAUSE));
                     }
-                    if self.holder.held_until() < before {
+                    if self.holder.held_until() < before.0 || self.holder.hard_deadline() < before.1 {
                         // R1: it promises less, so everybody must know of the new deadline before it leaves:
                         // it is polled for the first time in the next turn.
                         return;

@@ -9,7 +9,7 @@ use super::held::HeldLock;
 use super::{LockClient, no_entropy};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{Consistency, SentAt, Version};
-use crate::store::{Found, Key, LockRecord, Page, Written, check_partition};
+use crate::store::{Found, Key, LockRecord, Page, Store, Written, check_partition};
 
 /// How often an operator's write is tried against a holder that renews in between.
 const TRIES: usize = 5;
@@ -166,6 +166,10 @@ impl LockClient {
             if let Found::Record(record) = context.store.found(&item, &key) {
                 refuse_newer(&record)?;
                 return Ok(*record);
+            }
+            if Store::is_newer(&item) {
+                let message = format!("{key} was written by a newer version of this crate: repair it with that one");
+                return Err(Error::new(ErrorKind::NewerFormat, message));
             }
             let lease = context.duration_text(&key).format(context.settings.timing.lease());
             let floor = context.with_known(&key, |known| known.observation.next_token() - 1);

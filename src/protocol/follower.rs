@@ -26,7 +26,10 @@ enum Latest {
     Absent {
         not_before: Moment,
     },
-    Malformed,
+    /// `not_before`: as for an absent record, should somebody delete it. Its holder may still renew it.
+    Malformed {
+        not_before: Moment,
+    },
     Record {
         sighting: Sighting,
         first_seen: FirstSeen,
@@ -90,7 +93,7 @@ impl Observation {
         let settles = by == Consistency::Strong && self.latest_seen_at().is_none_or(|at| sent.0 >= at);
         match seen {
             Seen::Absent => self.observe_absent(settles),
-            Seen::Malformed => self.replace(Latest::Malformed),
+            Seen::Malformed => self.replace(Latest::Malformed { not_before: self.lease_end() }),
             Seen::Record(sighting) => self.observe_record(sighting, received, settles),
         }
     }
@@ -98,7 +101,18 @@ impl Observation {
     fn latest_seen_at(&self) -> Option<Moment> {
         match &self.latest {
             Some(Latest::Record { first_seen, .. }) => Some(first_seen.moment()),
-            Some(Latest::Absent { .. } | Latest::Malformed) | None => None,
+            Some(Latest::Absent { .. } | Latest::Malformed { .. }) | None => None,
+        }
+    }
+
+    /// The end of the lease that was seen held last, as far as it is known.
+    fn lease_end(&self) -> Moment {
+        match &self.latest {
+            Some(Latest::Record { sighting, first_seen }) if !sighting.released => {
+                first_seen.moment().after(lease_to_wait(sighting))
+            }
+            Some(Latest::Absent { not_before } | Latest::Malformed { not_before }) => *not_before,
+            Some(Latest::Record { .. }) | None => Moment::default(),
         }
     }
 
@@ -106,17 +120,14 @@ impl Observation {
         match &self.latest {
             // The record may be younger than what an eventually consistent read shows.
             Some(Latest::Record { .. }) if !settles => self.doubt(),
+            Some(Latest::Absent { .. }) => Noted::Same,
             // A client of another make releases by deleting, often by default: nobody is left to be
             // waited for. Ours delete nothing where absence means anything, so it was an accident (R6).
-            Some(Latest::Record { sighting, first_seen })
-                if !sighting.released && sighting.writer != Writer::Foreign =>
-            {
-                let not_before = first_seen.moment().after(lease_to_wait(sighting));
-                self.replace(Latest::Absent { not_before })
-            }
-            Some(Latest::Absent { .. }) => Noted::Same,
-            Some(Latest::Record { .. } | Latest::Malformed) | None => {
+            Some(Latest::Record { sighting, .. }) if sighting.writer == Writer::Foreign => {
                 self.replace(Latest::Absent { not_before: Moment::default() })
+            }
+            Some(Latest::Record { .. } | Latest::Malformed { .. }) | None => {
+                self.replace(Latest::Absent { not_before: self.lease_end() })
             }
         }
     }
@@ -177,7 +188,7 @@ impl Observation {
     pub(crate) fn verdict(&self, now: Moment, absence: Absence, own_lease: Duration) -> Verdict {
         match &self.latest {
             None => Verdict::Unknown,
-            Some(Latest::Malformed) => Verdict::Blocked(Obstacle::Malformed),
+            Some(Latest::Malformed { .. }) => Verdict::Blocked(Obstacle::Malformed),
             Some(Latest::Absent { not_before }) if absence == Absence::WaitsOutLease && now < *not_before => {
                 Verdict::HeldUntil(*not_before)
             }
@@ -206,20 +217,10 @@ impl Observation {
     pub(crate) fn vouches_for(&self, base: Option<&Version>) -> bool {
         match (base, &self.latest) {
             (None, _) => true,
-            (Some(_), Some(Latest::Record { sighting, .. })) => {
-                sighting.writer == Writer::Ours && self.keeps_token(base)
-            }
-            (Some(_), Some(Latest::Absent { .. } | Latest::Malformed) | None) => false,
-        }
-    }
-
-    /// Whether the record that is to be taken over has a number in it that can be read.
-    pub(crate) fn keeps_token(&self, base: Option<&Version>) -> bool {
-        match (base, &self.latest) {
             (Some(base), Some(Latest::Record { sighting, .. })) => {
-                sighting.version == *base && sighting.token.is_some()
+                sighting.version == *base && sighting.writer == Writer::Ours && sighting.token.is_some()
             }
-            (None, _) | (Some(_), Some(Latest::Absent { .. } | Latest::Malformed) | None) => false,
+            (Some(_), Some(Latest::Absent { .. } | Latest::Malformed { .. }) | None) => false,
         }
     }
 
@@ -227,7 +228,7 @@ impl Observation {
     pub(crate) fn known_since(&self, version: &Version) -> Option<Moment> {
         match &self.latest {
             Some(Latest::Record { sighting, first_seen }) if sighting.version == *version => Some(first_seen.moment()),
-            Some(Latest::Record { .. } | Latest::Absent { .. } | Latest::Malformed) | None => None,
+            Some(Latest::Record { .. } | Latest::Absent { .. } | Latest::Malformed { .. }) | None => None,
         }
     }
 
@@ -316,6 +317,12 @@ impl Candidate {
         self.failures = 0;
         let blocked = matches!(known.verdict(now, self.absence, self.own_lease), Verdict::Blocked(_));
         self.not_before = now.after(if blocked { self.poll.saturating_mul(SLOWDOWN) } else { self.poll });
+    }
+
+    /// Something that only a human can mend keeps it from being claimed: it is looked at rarely.
+    pub(crate) fn blocked(&mut self, now: Moment) {
+        self.failures = 1;
+        self.not_before = now.after(self.poll.saturating_mul(SLOWDOWN));
     }
 
     /// A claim was refused. Evidence that changed nothing must not lead to the same claim at once.

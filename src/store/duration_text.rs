@@ -85,13 +85,11 @@ fn unit(text: &str) -> Option<(u128, &str)> {
 
 fn scaled(whole: &str, fraction: &str, unit: u128) -> Option<u128> {
     let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let mut nanos = whole.checked_mul(unit)?;
-    let mut place = unit;
-    for digit in fraction.bytes() {
-        place /= 10;
-        nanos = nanos.checked_add(u128::from(digit - b'0') * place)?;
-    }
-    Some(nanos)
+    // More digits than this are less than a nanosecond of any unit.
+    let fraction = &fraction[..fraction.len().min(18)];
+    let digits: u128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
+    let power = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
+    whole.checked_mul(unit)?.checked_add(digits * unit / power)
 }
 
 /// Exactly what Go's `Duration.String` prints.

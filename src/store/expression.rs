@@ -89,8 +89,11 @@ impl Expression {
             }
             WriteKind::Release => {
                 self.released();
-                if let Some(token) = fill.sealed {
-                    self.token(token);
+                match (fill.sealed, fill.token) {
+                    (Some(token), _) => self.token(token),
+                    // A claim that is taken back may never have been applied: our stamp must not vouch for what was there.
+                    (None, TokenChange::Forget) => self.remove("#token", attribute::TOKEN),
+                    (None, TokenChange::Keep | TokenChange::Set) => {}
                 }
             }
         }
@@ -133,7 +136,7 @@ impl Expression {
     /// must not be believed now, and may not even be readable.
     pub(super) fn force_release(seen: &Version, anew: Option<&Version>) -> Self {
         let mut this = Self::default();
-        this.only_at(text(seen.as_str()));
+        this.only_at(text(seen.as_str()), anew.is_some());
         if let Some(version) = anew {
             this.set("#version", attribute::VERSION, ":version", text(version.as_str()));
         }
@@ -146,10 +149,11 @@ impl Expression {
     pub(super) fn repair(mend: &Mend, version: &Version, partition_key: &str) -> Self {
         let mut this = Self::default();
         match &mend.seen {
-            Some(seen) => this.only_at(seen.clone()),
+            Some(seen) => this.only_at(seen.clone(), true),
             None => {
                 let (name, key) = (this.name("#version", attribute::VERSION), this.name("#key", partition_key));
-                this.condition = format!("attribute_not_exists({name}) AND attribute_exists({key})");
+                this.condition =
+                    format!("(attribute_not_exists({name}) AND attribute_exists({key})) OR {name} = :version");
             }
         }
         this.version(version);
@@ -175,7 +179,7 @@ impl Expression {
     /// Our stamp goes only where it was: what another client wrote back may be an old number, and nobody vouches for it.
     pub(super) fn retire(seen: &Version, writer: Writer, version: &Version, remove: &[String]) -> Self {
         let mut this = Self::default();
-        this.only_at(text(seen.as_str()));
+        this.only_at(text(seen.as_str()), true);
         let released = this.name("#released", attribute::RELEASED);
         this.condition = format!("{} AND attribute_exists({released})", this.condition);
         match writer {
@@ -206,10 +210,12 @@ impl Expression {
         this
     }
 
-    fn only_at(&mut self, seen: AttributeValue) {
+    /// The version that was seen, and where it is changed the write's own: an SDK's second attempt must recognise the first (R3).
+    fn only_at(&mut self, seen: AttributeValue, changes: bool) {
         let version = self.name("#version", attribute::VERSION);
         self.values.insert(":seen".into(), seen);
-        self.condition = format!("{version} = :seen");
+        let own = if changes { ", :version" } else { "" };
+        self.condition = format!("{version} IN (:seen{own})");
     }
 
     fn name(&mut self, placeholder: &str, name: &str) -> String {
@@ -330,13 +336,16 @@ mod tests {
         let blind =
             Mend { owner: Some("repaired".into()), lease: Some("10s".into()), token: Some(3), ..Mend::default() };
         for (expression, condition) in [
-            (Expression::force_release(&seen, None), "#version = :seen"),
-            (Expression::force_release(&seen, Some(&new)), "#version = :seen"),
-            (Expression::repair(&mend, &new, "key"), "#version = :seen"),
-            (Expression::repair(&blind, &new, "key"), "attribute_not_exists(#version) AND attribute_exists(#key)"),
+            (Expression::force_release(&seen, None), "#version IN (:seen)"),
+            (Expression::force_release(&seen, Some(&new)), "#version IN (:seen, :version)"),
+            (Expression::repair(&mend, &new, "key"), "#version IN (:seen, :version)"),
+            (
+                Expression::repair(&blind, &new, "key"),
+                "(attribute_not_exists(#version) AND attribute_exists(#key)) OR #version = :version",
+            ),
             (
                 Expression::retire(&seen, Writer::Ours, &new, &["team".into()]),
-                "#version = :seen AND attribute_exists(#released)",
+                "#version IN (:seen, :version) AND attribute_exists(#released)",
             ),
         ] {
             assert_eq!(expression.condition, condition);

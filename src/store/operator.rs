@@ -2,7 +2,7 @@
 
 use super::expression::{Expression, Mend};
 use super::key::Key;
-use super::record::{Item, Malformed, attribute, heartbeat, lease_of, text, token};
+use super::record::{Item, Malformed, attribute, heartbeat, lease_of, text, token, writer};
 use super::{DurationText, Found, LockRecord, Op, Store, Written, classify};
 use crate::error::Error;
 use crate::protocol::{Consistency, Version, Writer};
@@ -21,12 +21,14 @@ pub(crate) enum Sealed {
 impl Store {
     /// Marks the record released if it still is what was seen.
     pub(crate) async fn force_release(&self, seen: &LockRecord, anew: &Version) -> Result<Written, Error> {
+        let _permit = self.permit().await?;
         let anew = (seen.writer() != Writer::Ours).then_some(anew);
         self.update(seen.key(), Expression::force_release(&seen.version, anew), true).await
     }
 
     /// Takes everything but the floor of its tokens out of a released record.
     pub(crate) async fn retire(&self, seen: &LockRecord, version: &Version) -> Result<Written, Error> {
+        let _permit = self.permit().await?;
         self.update(seen.key(), Expression::retire(&seen.version, seen.writer(), version, &retired(seen)), true).await
     }
 
@@ -48,8 +50,14 @@ impl Store {
         floor: u64,
         version: &Version,
     ) -> Result<Written, Error> {
+        let _permit = self.permit().await?;
         let mend = mend(item, lease, floor);
         self.update(key, Expression::repair(&mend, version, &self.schema.partition_key), true).await
+    }
+
+    /// Whether a newer format of this crate wrote it, readable to us or not (R14).
+    pub(crate) fn is_newer(item: &Item) -> bool {
+        text(item, attribute::VERSION).is_ok_and(|version| writer(item, &Version::new(version)) == Writer::Newer)
     }
 
     /// The highest token that was ever sealed for `key`, 0 if none was.
@@ -74,6 +82,7 @@ impl Store {
         owner: &str,
         text: DurationText,
     ) -> Result<Sealed, Error> {
+        let _permit = self.permit().await?;
         let expression = Expression::seal(token, version, owner, &text.format(crate::timing::MIN_LEASE));
         match self.write_item(&key.fence(), expression, false).await? {
             Ok(_) => Ok(Sealed::Done),

@@ -201,7 +201,7 @@ impl Found {
             Self::Malformed(what) => Some(Error::new(
                 ErrorKind::MalformedRecord,
                 format!(
-                    "the record under {key} is not a lock record ({what}): it is left alone; repair or delete it, or choose another key"
+                    "the record under {key} is not a lock record ({what}): it is left alone; repair it, or choose another key"
                 ),
             )),
             Self::Record(record) if record.writer() == Writer::Newer => Some(Error::new(
@@ -311,7 +311,7 @@ fn number(item: &Item, attribute: &'static str) -> Result<Option<u64>, Malformed
 
 /// A stamp that repeats the version: the last writer was this crate. Any other: a foreign client wrote
 /// since, or always has.
-fn writer(item: &Item, version: &Version) -> Writer {
+pub(super) fn writer(item: &Item, version: &Version) -> Writer {
     let stamp = item.get(attribute::STAMP).and_then(|stamp| stamp.as_s().ok());
     match stamp.and_then(|stamp| stamp.split_once(':')) {
         Some((format, copy)) if copy == version.as_str() => {

@@ -307,6 +307,31 @@ async fn where_another_client_has_written_there_is_no_token_for_good() {
     assert_eq!(lock.fencing_token().unwrap(), 1, "a fence record begins a count of its own");
 }
 
+/// A claim that is taken back may never have been applied: what it leaves must not vouch for the number that was there.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_is_taken_back_vouches_for_no_number_of_another_client() {
+    for fencing in [Fencing::Record, Fencing::Off] {
+        let engine = Embedded::in_memory().unwrap();
+        let faults = Faults::none();
+        let locks = builder(&engine, &faults, 1).fencing(fencing).build().await.unwrap();
+        let mut go = record("go-1", "10s");
+        go.extend([("isReleased", text("1")), ("fencingToken", AttributeValue::N("5".into()))]);
+        put(&engine, &go).await;
+        faults.set(move |call| {
+            // Only the claim: it arrives nowhere.
+            let claim = call.operation == "UpdateItem" && call.body.contains(":acquired");
+            if claim { Fault::LoseRequest } else { Fault::Deliver }
+        });
+        assert!(locks.try_acquire("job").await.is_err());
+        sleep(15_000).await;
+        let item = raw(&engine, "job").await.unwrap();
+        assert!(item.contains_key("isReleased") && item.contains_key("stampedVersion"), "taken back: {item:?}");
+        let fresh = client(&engine, &Faults::none(), 2).await;
+        let lock = within(3_000, fresh.acquire("job")).await.unwrap();
+        assert_eq!(kind(lock.fencing_token()), ErrorKind::NoFencing, "{fencing:?}: 6 may have been handed out before");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn deleting_and_tokens_exclude_each_other() {
     let engine = Embedded::in_memory().unwrap();
@@ -327,6 +352,7 @@ async fn deleting_and_tokens_exclude_each_other() {
 }
 
 crate::privileges::suite! {
+    a_claim_that_is_taken_back_vouches_for_no_number_of_another_client,
     tokens_rise_though_others_replace_and_delete_the_record_between_fresh_clients,
     a_token_is_sealed_before_the_lock_is_handed_out,
     a_seal_whose_reply_is_lost_is_recognised,

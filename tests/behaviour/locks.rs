@@ -205,7 +205,43 @@ async fn a_record_deleted_under_a_holder_is_waited_out() {
     assert_eq!(next.fencing_token().unwrap(), 2, "and the tokens go on rising");
 }
 
+/// I5: whoever holds a handle has the guard time to notice that the lock has run out, whoever is waiting for it.
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_runs_out_is_not_handed_on_before_its_holder_can_have_noticed() {
+    let engine = Embedded::in_memory().unwrap();
+    let one = builder(&engine, &Faults::none(), 1).without_heartbeats().build().await.unwrap();
+    let two = client(&engine, &Faults::none(), 2).await;
+    for noticed in [false, true] {
+        let lock = one.acquire("job").await.unwrap();
+        let acquired = tokio::time::Instant::now();
+        let waiting = two.acquire("job").refresh_every(Duration::from_millis(5)).into_future();
+        let waiting = tokio::spawn(waiting);
+        lock.lost().cancelled().await;
+        let timing = one.timing();
+        assert!(acquired.elapsed() <= timing.validity() + Duration::from_millis(5));
+        let outcome = if noticed {
+            // It says itself that it has stopped: the next one need not wait.
+            lock.release().await.unwrap()
+        } else {
+            tokio::time::sleep(timing.lease()).await;
+            let outcome = lock.release().await.unwrap();
+            assert_eq!(outcome, ReleaseOutcome::Expired, "not released under a holder that was silent");
+            outcome
+        };
+        let next = waiting.await.unwrap().unwrap();
+        let handed_on = acquired.elapsed() - next.held_for();
+        if noticed {
+            assert_eq!(outcome, ReleaseOutcome::Released);
+            assert!(handed_on < timing.validity() + timing.guard(), "{handed_on:?}");
+        } else {
+            assert!(handed_on >= timing.validity() + timing.guard(), "handed on after {handed_on:?}");
+        }
+        next.release().await.unwrap();
+    }
+}
+
 crate::privileges::suite! {
+    a_lock_that_runs_out_is_not_handed_on_before_its_holder_can_have_noticed,
     a_lock_is_held_by_one_and_handed_over_on_release,
     a_dead_holder_is_taken_over_one_lease_after_its_last_beat_was_seen,
     an_applied_heartbeat_whose_reply_is_lost_costs_nothing,

@@ -263,7 +263,22 @@ async fn a_retired_lock_is_empty_and_its_tokens_go_on_rising() {
     assert_eq!(kind(locks.retire("job").await), ErrorKind::Held);
 }
 
+/// R14: what a newer format leaves out is no damage that we could judge.
+#[tokio::test(start_paused = true)]
+async fn a_record_of_a_newer_format_is_not_repaired_though_it_looks_damaged() {
+    let engine = Embedded::in_memory().unwrap();
+    let locks = client(&engine, &Faults::none(), 1).await;
+    let mut item = record("v1", "10s");
+    item.retain(|(name, _)| *name != "ownerName");
+    item.push(("stampedVersion", text("2:v1")));
+    put(&engine, &item).await;
+    let before = raw(&engine, "job").await;
+    assert_eq!(locks.repair("job").await.unwrap_err().kind(), ErrorKind::NewerFormat);
+    assert_eq!(raw(&engine, "job").await, before, "untouched");
+}
+
 crate::privileges::suite! {
+    a_record_of_a_newer_format_is_not_repaired_though_it_looks_damaged,
     a_forced_release_ends_a_live_holder_and_frees_the_lock_at_once,
     a_forced_release_of_a_foreign_holder_makes_its_heartbeat_fail,
     a_foreign_record_with_odd_attributes_stays_readable_under_operators,

@@ -17,7 +17,7 @@ pub(crate) use recorder::record;
 
 use crate::{
     cancel, content, elections, fencing, handles, heartbeats, input, isolation, leases, locks, monitor, operators,
-    reading, requests, shutdown, tables, telemetry,
+    reading, refusals, requests, shutdown, tables, telemetry, waiting,
 };
 
 /// The tests of a module.
@@ -76,6 +76,7 @@ const LOCK_USER: Role = Role {
         leases::suite,
         monitor::suite,
         shutdown::suite,
+        waiting::suite,
     ],
     makes_tables: false,
 };
@@ -83,7 +84,7 @@ const LOCK_USER: Role = Role {
 const ADMIN: Role = Role {
     policy: include_str!("../../iam/admin.json"),
     place: Place { holder: "", names: &[] },
-    suites: &[admin::suite, cancel::suite, operators::suite, reading::suite, tables::suite],
+    suites: &[admin::suite, cancel::suite, operators::suite, reading::suite, refusals::suite, tables::suite],
     makes_tables: true,
 };
 

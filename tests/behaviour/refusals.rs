@@ -146,3 +146,12 @@ async fn a_record_of_something_else_survives_every_verb_but_repair() {
     locks.repair("job").await.unwrap();
     assert_eq!(attribute(&engine, "precious").await, Some(bytes([1, 2, 3])), "nor is it lost by that");
 }
+
+crate::privileges::suite! {
+    additional_attributes_take_no_name_of_the_record_or_its_key,
+    data_that_can_never_fit_is_refused_before_it_is_sent,
+    an_odd_mark_of_release_is_a_release,
+    keys_that_can_not_be_are_refused_by_every_verb,
+    names_that_can_not_be_are_refused_when_the_client_is_built,
+    a_record_of_something_else_survives_every_verb_but_repair,
+}

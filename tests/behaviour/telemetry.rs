@@ -27,6 +27,10 @@ fn look(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
     snapshot.into_iter().map(|(key, _, _, value)| (text(key.key()), number(value))).collect()
 }
 
+fn at(seen: &BTreeMap<String, f64>, key: &str) -> f64 {
+    seen.get(key).copied().unwrap_or(f64::NAN)
+}
+
 #[tokio::test(start_paused = true)]
 async fn metrics_tell_the_life_of_an_election() {
     let recorder = DebuggingRecorder::new();
@@ -37,7 +41,6 @@ async fn metrics_tell_the_life_of_an_election() {
     let locks = client(&engine, &faults, 1).await;
     let elector = Elector::builder(&locks, "e").build().unwrap();
     tokio::time::sleep(Duration::from_millis(1)).await;
-    let at = |seen: &BTreeMap<String, f64>, key: &str| seen.get(key).copied().unwrap_or(f64::NAN);
     let zero = look(&snapshotter);
     assert_eq!(
         at(&zero, "leader_election_master_status{name=e}").to_bits(),
@@ -120,7 +123,45 @@ async fn traces_tell_changes_once_and_no_secrets() {
     assert_eq!(times("secret-address"), 0, "{text}");
 }
 
+/// Plain locks: events of each, metrics over all, since their keys may be as many as there are orders.
+#[tokio::test(start_paused = true)]
+async fn plain_locks_tell_changes_once_and_are_counted_together() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _traced = tracing::subscriber::set_default(subscriber);
+    let recorder = DebuggingRecorder::new();
+    let _counted = metrics::set_default_local_recorder(&recorder);
+    let engine = Embedded::in_memory().unwrap();
+    let faults = Faults::none();
+    let locks = client(&engine, &faults, 1).await;
+    let lock = locks.acquire("e").data("secret").await.unwrap();
+    let other = locks.acquire("election").await.unwrap();
+    other.release().await.unwrap();
+    faults.set(|_| Fault::ServerError);
+    lock.lost().cancelled().await;
+    faults.set(|_| Fault::Deliver);
+    lock.release().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let counted = look(&recorder.snapshotter());
+    for (name, value) in [
+        ("locks_acquired_total{}", 2.0),
+        ("locks_held{}", 0.0),
+        ("locks_ended_total{reason=deadline}", 1.0),
+        ("locks_ended_total{reason=resigned}", 1.0),
+        ("locks_released_total{outcome=released}", 2.0),
+    ] {
+        assert!((at(&counted, name) - value).abs() < 1e-9, "{name} in {counted:#?}");
+    }
+    assert!(at(&counted, "locks_renew_failures_total{kind=unavailable}") >= 3.0, "{counted:#?}");
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let times = |what: &str| text.matches(what).count();
+    assert_eq!(times("the store fails; retrying"), 1, "a change of state, not every failure: {text}");
+    assert_eq!((times("lock lost"), times("the store answers again"), times("secret")), (1, 1, 0), "{text}");
+}
+
 crate::privileges::suite! {
+    plain_locks_tell_changes_once_and_are_counted_together,
     metrics_tell_the_life_of_an_election,
     traces_tell_changes_once_and_no_secrets,
 }

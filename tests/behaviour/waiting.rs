@@ -257,3 +257,17 @@ async fn what_a_slow_claim_took_is_taken_off() {
         assert!((millis(7_997)..=millis(8_000)).contains(&left), "{reply}: {:?} left", lock.remaining());
     }
 }
+
+crate::privileges::suite! {
+    the_time_to_wait_is_kept_to_the_millisecond,
+    trouble_for_longer_than_the_time_to_wait_is_the_error_and_in_time,
+    trouble_does_not_end_an_acquisition_that_has_time_left,
+    a_try_in_an_outage_fails_within_one_operation_of_each_kind,
+    the_record_is_read_as_often_as_was_asked_for,
+    a_take_over_does_not_wait_for_the_next_read,
+    a_refresh_that_can_not_work_is_refused_with_its_bounds,
+    only_if_it_exists_creates_nothing,
+    a_look_that_fails_does_not_prove_that_there_is_no_record,
+    a_record_that_vanishes_while_it_is_waited_for_is_none,
+    what_a_slow_claim_took_is_taken_off,
+}

@@ -59,8 +59,9 @@ fn text(value: &Value) -> String {
 /// The partition key's value: of the attribute `key`, or of the only one where a test calls it otherwise.
 fn leading(key: &Value) -> String {
     let key = key.as_object().expect("a key");
-    let only = || key.values().next().filter(|_| key.len() == 1).expect("a key whose partition key is known");
-    text(key.get("key").unwrap_or_else(only))
+    let only = || key.values().next().filter(|_| key.len() == 1);
+    let named = key.get("key").or_else(|| key.get("id")).or_else(only);
+    text(named.unwrap_or_else(|| panic!("which is the partition key in {key:?}?")))
 }
 
 /// The crate's one form, `#key = :key`.
