@@ -292,11 +292,13 @@ async fn where_another_client_has_written_there_is_no_token_for_good() {
     put(&engine, &go).await;
     for seed in 2..5 {
         // Each remembers nothing.
-        let fresh = client(&engine, &Faults::none(), seed).await;
+        let faults = Faults::none();
+        let fresh = client(&engine, &faults, seed).await;
         let elector = Elector::builder(&fresh, "job").build().unwrap();
         assert!(tokio::time::timeout(std::time::Duration::from_secs(60), elector.campaign()).await.is_err());
         let trouble = elector.status().borrow().trouble.clone().unwrap();
         assert_eq!(trouble.kind, ErrorKind::NoFencing, "{trouble:?}");
+        assert!(faults.calls().len() < 15, "looked at rarely: {} requests in a minute", faults.calls().len());
         let lock = within(3_000, fresh.acquire("job")).await.unwrap();
         assert_eq!(kind(lock.fencing_token()), ErrorKind::NoFencing, "node {seed}");
         assert_eq!(attribute(&engine, "fencingToken").await, None, "nothing that a later holder could believe");
