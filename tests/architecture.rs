@@ -5,23 +5,28 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// All sources below `src`, without their unit tests.
-fn sources() -> Vec<(String, String)> {
+/// All files below a folder of the package.
+fn files(folder: &str) -> Vec<PathBuf> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() { walk(&path, found) } else { found.push(path) }
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
-    walk(&root, &mut found);
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut found);
+    found
+}
+
+/// All sources below `src`, without their unit tests.
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let read = |path: PathBuf| {
         let text = fs::read_to_string(&path).unwrap();
         let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned();
         (path.strip_prefix(&root).unwrap().display().to_string(), code)
     };
-    found.into_iter().map(read).collect()
+    files("src").into_iter().map(read).collect()
 }
 
 /// The room that a file belongs to: `lock/hold.rs` and `lock.rs` to `lock`.
@@ -114,28 +119,17 @@ fn what_is_forbidden_where() {
     assert!(used.iter().all(|line| line.contains("NoSubscriber")), "{used:?}");
 }
 
-/// All test functions, as `file stem::name`; tests made by a macro, as `interop::…`, by their name.
+/// All functions that a test may be, each with the file it stands in.
 fn tests() -> Vec<(String, String)> {
-    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { walk(&path, found) } else { found.push(path) }
-        }
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = Vec::new();
-    for folder in ["tests", "src", "sim/src"] {
-        walk(&root.join(folder), &mut files);
-    }
+    let sources = ["tests", "src", "sim/src"].into_iter().flat_map(files);
     let mut found = Vec::new();
-    for file in files.iter().filter(|file| file.extension().is_some_and(|end| end == "rs")) {
-        let text = fs::read_to_string(file).unwrap();
-        for line in text.lines() {
-            if let Some((_, rest)) = line.split_once("fn ") {
-                let name = rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default();
-                found.push((file.display().to_string(), name.to_owned()));
-            }
-        }
+    for file in sources.filter(|file| file.extension().is_some_and(|end| end == "rs")) {
+        let text = fs::read_to_string(&file).unwrap();
+        let names = text.lines().filter_map(|line| line.split_once("fn ").map(|(_, rest)| rest));
+        found.extend(names.map(|rest| {
+            let name = rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default();
+            (file.display().to_string(), name.to_owned())
+        }));
     }
     found
 }
