@@ -75,7 +75,7 @@ async fn closing_goes_on_past_a_release_that_fails_and_can_be_repeated() {
     assert!(two.try_acquire("b").await.unwrap().is_some(), "the second time");
 }
 
-/// Java: a release that fails while closing leaves the other locks without an owner, with heartbeats for ever.
+/// Java: one release that fails leaves the other locks with heartbeats for ever.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_renewed_after_a_shutdown_with_a_release_that_fails() {
     let engine = Embedded::in_memory().unwrap();
@@ -96,7 +96,7 @@ async fn nothing_is_renewed_after_a_shutdown_with_a_release_that_fails() {
     assert!(held.iter().all(|lock| !lock.is_valid() && lock.end_reason() == Some(EndReason::ShutDown)));
 }
 
-/// Go: after one release that failed `Lock.Close()` says that the lock is released already, and never releases it.
+/// Go: after one release that failed, `Lock.Close()` can never release again.
 #[tokio::test(start_paused = true)]
 async fn a_release_that_fails_is_tried_until_it_comes_through() {
     for fault in [Fault::ServerError, Fault::Throttle, Fault::ConnectError, Fault::AccessDenied, Fault::LoseReply] {

@@ -221,8 +221,7 @@ async fn data_can_be_cleared() {
     assert_eq!((lock.data(), stored().await), (Some(vec![]), Some(vec![])), "empty data are data");
 }
 
-/// Go: the documented rule for the safe time, lease - 3 x heartbeat since the last heartbeat, is no longer than the heartbeat
-/// period of a lease of four: it raises false alarms on a healthy store, 20 of 20.
+/// Go: the documented rule for the safe time, lease - 3 x heartbeat, raises false alarms on a healthy store, 20 of 20.
 #[tokio::test(start_paused = true)]
 async fn no_monitor_fires_while_renewals_come_through() {
     let timing = Timing::default();

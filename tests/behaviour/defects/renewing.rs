@@ -205,7 +205,7 @@ async fn slow_replies_do_not_move_the_deadline() {
     }
 }
 
-/// Curator: a TCP connection that drops costs leadership, 8 of 8, however long the session would have lasted.
+/// Curator: one TCP connection that drops costs leadership, 8 of 8.
 #[tokio::test(start_paused = true)]
 async fn a_dropped_connection_costs_no_leadership() {
     for round in 0..8 {
