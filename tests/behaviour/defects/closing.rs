@@ -160,6 +160,8 @@ async fn a_leader_that_is_cut_off_stops_its_work_before_it_tries_to_release() {
         let leads = first.run(async |leadership| {
             leadership.cancelled().await;
             assert!(!leadership.is_valid());
+            // Winding down outlasts the heartbeat that hangs, in some rounds: nothing may be released meanwhile.
+            sleep(millis(1_200)).await;
             stopped();
             Ok(())
         });
@@ -177,7 +179,11 @@ async fn a_leader_that_is_cut_off_stops_its_work_before_it_tries_to_release() {
         let [Some(sent), Some(stopped), Some(released), Some(claimed)] = *times.lock().unwrap() else {
             panic!("{times:?}")
         };
-        assert!(stopped <= sent + VALIDITY + TICK, "round {round}: {:?} after the send", stopped - sent);
+        assert!(
+            stopped <= sent + VALIDITY + millis(1_200) + TICK,
+            "round {round}: {:?} after the send",
+            stopped - sent
+        );
         assert!(released >= stopped, "round {round}: released before work had stopped");
         assert!(claimed >= stopped + Timing::default().guard(), "round {round}: two leaders");
         assert_eq!(next.fencing_token(), 2);

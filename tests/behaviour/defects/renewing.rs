@@ -136,7 +136,7 @@ async fn a_connection_that_is_cut_silently_ends_the_lock_in_time() {
     assert!(sent.elapsed() <= Timing::default().heartbeat() + millis(2_100), "warned after {:?}", sent.elapsed());
     sleep_until(sent + VALIDITY - millis(1)).await;
     assert!(lock.is_valid(), "as long as it may");
-    lock.lost().cancelled().await;
+    timeout(seconds(60), lock.lost().cancelled()).await.expect("told");
     assert!(sent.elapsed() <= VALIDITY + TICK, "{:?}", sent.elapsed());
     assert_eq!((lock.is_valid(), lock.end_reason()), (false, Some(EndReason::Deadline)));
     let tried = operations(&faults, from).len();
