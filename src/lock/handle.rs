@@ -236,7 +236,8 @@ impl Lock {
     /// # Errors
     ///
     /// When awaited: for settings of the release that can't work, [`ErrorKind::InvalidInput`] or [`ErrorKind::NoFencing`]. The
-    /// lock is then released without them, as by a drop.
+    /// lock is then released without them, as by a drop. Data that only the table can refuse, together with what else is in the
+    /// record, is left out of the release.
     ///
     /// # Cancel safety
     ///
