@@ -96,6 +96,11 @@ impl Error {
         self
     }
 
+    /// The same for another listener, without its cause.
+    pub(crate) fn retold(&self) -> Self {
+        Self::new(self.kind, self.message.clone())
+    }
+
     /// What kind of failure it was.
     pub fn kind(&self) -> ErrorKind {
         self.kind

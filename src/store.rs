@@ -26,7 +26,6 @@ use aws_sdk_dynamodb::types::{
 pub use duration_text::DurationText;
 pub use key::Key;
 pub(crate) use key::{Schema, check_partition};
-pub(crate) use list::Page;
 pub(crate) use operator::Sealed;
 pub(crate) use record::Found;
 pub use record::LockRecord;
@@ -204,6 +203,13 @@ impl Store {
             .table_name(&self.schema.table)
             .set_key(Some(self.key_attributes(key)))
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
+    }
+
+    async fn fetch(&self, request: GetItemFluentBuilder) -> Result<Option<Item>, Error> {
+        let _permit = self.permit().await?;
+        let output = request.send().await.map_err(|error| classify(Op::GetItem, &self.schema.table, error))?;
+        self.spent(Op::GetItem, output.consumed_capacity());
+        Ok(output.item)
     }
 
     /// Reads the record.

@@ -214,19 +214,9 @@ fn ended(control: &TermControl) -> Error {
 }
 
 fn ensure(control: &TermControl, duration: Duration) -> Result<(), Error> {
-    let cell = control.cell();
-    if cell.cancelled().is_cancelled() || cell.remaining() < duration || !cell.is_valid() {
-        return Err(ended(control));
-    }
-    Ok(())
+    if control.cell().lasts(duration) { Ok(()) } else { Err(ended(control)) }
 }
 
 async fn guard<F: Future>(control: &TermControl, work: F) -> Result<F::Output, Error> {
-    // Work under way holds the release back until it is dropped.
-    let _pin = Pin::new(control.cell());
-    let stop = control.cell().cancelled().clone();
-    tokio::select! { biased;
-        () = stop.cancelled() => Err(ended(control)),
-        output = work => Ok(output),
-    }
+    control.cell().guard(work).await.ok_or_else(|| ended(control))
 }

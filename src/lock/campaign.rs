@@ -261,9 +261,6 @@ impl Campaign {
     fn begin_claim(&self, base: Option<Version>, token: u64) -> Tenure {
         let settings = &self.context.settings;
         let vouched = self.is_vouched_for(base.as_ref());
-        let token_change = self.context.with_known(&self.request.key, |known| {
-            fencing::token_change(settings.fencing, &known.observation, base.as_ref())
-        });
         let fill = Fill {
             owner: settings.owner.clone(),
             text: self.text_over(base.as_ref()),
@@ -271,7 +268,7 @@ impl Campaign {
             data: self.request.data.clone(),
             attributes: self.request.attributes.clone(),
             acquired_at: self.context.clock.wall_text(),
-            token: token_change,
+            token: fencing::token_change(settings.fencing, vouched),
             sealed: None,
             delete_on_release: settings.delete_on_release,
         };
@@ -328,7 +325,7 @@ impl Campaign {
                 sealed = fencing::seal(&context, &self.request.key, tenure) => sealed,
             };
             if let Err(error) = sealed {
-                self.failed(Error::new(error.kind(), error.to_string()));
+                self.failed(error.retold());
                 self.request.watcher.note(Note::Claimed { outcome: "failed" });
                 return Claim::GiveUp(Some(error));
             }

@@ -60,6 +60,20 @@ impl LeaseCell {
         Moment::from_nanos(self.deadline.load(Ordering::Acquire)).since(self.clock.now())
     }
 
+    /// Whether it stays valid for `duration` whatever happens to the network, and is not ending.
+    pub(crate) fn lasts(&self, duration: Duration) -> bool {
+        !self.cancelled.is_cancelled() && self.remaining() >= duration && self.is_valid()
+    }
+
+    /// Runs `work` until it ends or the token fires, which drops it. Meanwhile nothing is released (I5).
+    pub(crate) async fn guard<F: Future>(self: &std::sync::Arc<Self>, work: F) -> Option<F::Output> {
+        let _pin = Pin::new(self);
+        tokio::select! { biased;
+            () = self.cancelled.cancelled() => None,
+            output = work => Some(output),
+        }
+    }
+
     /// Moves the deadline; `None` ends it for good. Called by the keeper after every answer.
     pub(crate) fn publish(&self, held_until: Option<Moment>, hard_deadline: Option<Moment>) {
         if let Some(hard) = hard_deadline {

@@ -5,7 +5,7 @@ use std::pin::pin;
 use super::context::Context;
 use super::tenure::Tenure;
 use crate::error::{Error, ErrorKind};
-use crate::protocol::{Observation, Phase, Version};
+use crate::protocol::Phase;
 use crate::store::{DurationText, Key, Sealed, TokenChange};
 
 /// Where the fencing tokens of a client's locks come from.
@@ -51,12 +51,12 @@ pub(super) fn obstacle(fencing: Fencing, text: DurationText, vouched: bool) -> O
     }
 }
 
-/// What a claim over `base` does to the record's token. One that is not vouched for is taken out, so that no later holder
+/// What a claim does to the record's token. One that is not vouched for is taken out, so that no later holder
 /// believes it; so is one that can't be read, which would be damage behind our stamp.
-pub(super) fn token_change(fencing: Fencing, known: &Observation, base: Option<&Version>) -> TokenChange {
+pub(super) fn token_change(fencing: Fencing, vouched: bool) -> TokenChange {
     match fencing {
-        Fencing::Off if known.vouches_for(base) && base.is_some() => TokenChange::Keep,
-        Fencing::Record if known.vouches_for(base) => TokenChange::Set,
+        Fencing::Off if vouched => TokenChange::Keep,
+        Fencing::Record if vouched => TokenChange::Set,
         Fencing::FenceRecord => TokenChange::Set,
         Fencing::Off | Fencing::Record => TokenChange::Forget,
     }

@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::cell::{LeaseCell, Pin};
+use super::cell::LeaseCell;
 use super::fencing::{Fencing, no_tokens, obstacle};
 use super::keeper::Keeper;
 use crate::ending::{EndReason, ReleaseOutcome};
@@ -109,11 +109,7 @@ impl Lock {
     ///
     /// [`ErrorKind::NotHeld`] if it does not, or if it is ending.
     pub fn ensure(&self, duration: Duration) -> Result<(), Error> {
-        let cell = &self.shared.cell;
-        if cell.cancelled().is_cancelled() || cell.remaining() < duration || !cell.is_valid() {
-            return Err(not_held());
-        }
-        Ok(())
+        if self.shared.cell.lasts(duration) { Ok(()) } else { Err(not_held()) }
     }
 
     /// How long it has been held.
@@ -184,11 +180,7 @@ impl Lock {
     ///
     /// Dropping the future drops `work`.
     pub async fn guard<F: Future>(&self, work: F) -> Result<F::Output, Error> {
-        let _pin = Pin::new(&self.shared.cell);
-        tokio::select! { biased;
-            () = self.shared.cell.cancelled().cancelled() => Err(not_held()),
-            output = work => Ok(output),
-        }
+        self.shared.cell.guard(work).await.ok_or_else(not_held)
     }
 
     /// A heartbeat now, besides the scheduled ones; the only ones where heartbeats are

@@ -81,5 +81,5 @@ impl Registry {
 }
 
 fn is_held(cell: &LeaseCell) -> bool {
-    cell.is_valid() && !cell.cancelled().is_cancelled()
+    cell.lasts(Duration::ZERO)
 }

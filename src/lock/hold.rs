@@ -135,7 +135,7 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
 
 fn answer_all(asking: impl Iterator<Item = Asking>, result: &Result<(), Error>) {
     for done in asking {
-        let result = result.as_ref().copied().map_err(|error| Error::new(error.kind(), error.to_string()));
+        let result = result.as_ref().copied().map_err(Error::retold);
         // Whoever asked may have gone meanwhile.
         let _ = done.send(result);
     }

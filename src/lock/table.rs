@@ -3,7 +3,7 @@
 use super::LockClientBuilder;
 use super::builder::default_patience;
 use crate::error::{Error, ErrorKind};
-use crate::store::{Schema, Store, TableOptions, TableReport, sdk_config};
+use crate::store::{Store, TableOptions, TableReport, sdk_config};
 
 /// The lock table: whether it is there, whether it fits, and its creation. Made by
 /// [`LockClientBuilder::table`]; its requests run on your own runtime.
@@ -34,10 +34,6 @@ impl LockTable {
         let client = aws_sdk_dynamodb::Client::from_conf(config.build());
         let store = Store::new(client, schema, std::sync::Arc::new(|_, _| {}), operation);
         Ok(Self { store, allow_mrec: builder.allows_mrec() })
-    }
-
-    fn schema(&self) -> &Schema {
-        self.store.schema()
     }
 
     /// Whether there is such a table, usable or not.
@@ -97,6 +93,6 @@ impl LockTable {
 
 impl std::fmt::Debug for LockTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LockTable").field("schema", self.schema()).finish_non_exhaustive()
+        f.debug_struct("LockTable").field("schema", self.store.schema()).finish_non_exhaustive()
     }
 }

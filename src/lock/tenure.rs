@@ -267,7 +267,7 @@ impl Tenure {
             Answer::Read(Err(error)) => {
                 self.holder.on_read(None, now, spread);
                 // Without it there is no renewal: whoever asked for one hears of it.
-                self.last_renewal = Some(Err(Error::new(error.kind(), error.to_string())));
+                self.last_renewal = Some(Err(error.retold()));
                 self.note_failure(error, false);
             }
         }
@@ -296,7 +296,7 @@ impl Tenure {
     fn note_failure(&mut self, error: Error, renewal: bool) {
         self.watcher.note(Note::Failed { error: &error, renewal });
         if renewal {
-            self.last_renewal = Some(Err(Error::new(error.kind(), error.to_string())));
+            self.last_renewal = Some(Err(error.retold()));
         }
         self.last_error = Some(error);
     }

@@ -9,7 +9,7 @@ use super::held::HeldLock;
 use super::{LockClient, no_entropy};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{Consistency, SentAt, Version};
-use crate::store::{Found, Key, LockRecord, Page, Store, Written, check_partition};
+use crate::store::{Found, Key, LockRecord, Store, Written, check_partition};
 
 /// How often an operator's write is tried against a holder that renews in between.
 const TRIES: usize = 5;
@@ -61,28 +61,20 @@ impl LockClient {
         &self,
         partition: Option<String>,
     ) -> impl Stream<Item = Result<LockRecord, Error>> + Send + Unpin + 'static {
-        enum Next {
-            Page(Page),
-            First,
-            Nothing,
-        }
+        // The state is where the next page starts: `Some(None)` at the beginning of the table, `None` past its end.
         let locks = self.clone();
-        let pages = futures::stream::unfold(Next::First, move |next| {
+        let pages = futures::stream::unfold(Some(None), move |next| {
             let (locks, partition) = (locks.clone(), partition.clone());
             async move {
-                let start = match next {
-                    Next::First => None,
-                    Next::Page(Page { next: Some(start), .. }) => Some(start),
-                    Next::Page(Page { next: None, .. }) | Next::Nothing => return None,
-                };
+                let start = next?;
                 let page = locks.keeper.call(|context| async move {
                     partition.as_deref().map_or(Ok(()), check_partition)?;
                     let page = context.store.page(partition.as_deref(), start).await?;
                     Ok((page.found.into_iter().map(|(key, found)| listed(&context, &key, found)).collect(), page.next))
                 });
                 let (items, next): (Vec<_>, _) = match page.await {
-                    Ok((items, next)) => (items, Next::Page(Page { next, ..Page::default() })),
-                    Err(error) => (vec![Err(error)], Next::Nothing),
+                    Ok((items, next)) => (items, next.map(Some)),
+                    Err(error) => (vec![Err(error)], None),
                 };
                 Some((futures::stream::iter(items), next))
             }
@@ -255,5 +247,5 @@ fn no_record(key: &Key) -> Error {
 }
 
 fn refuse_newer(record: &LockRecord) -> Result<(), Error> {
-    Found::Record(Box::new(record.clone())).obstacle(record.key()).map_or(Ok(()), Err)
+    record.obstacle().map_or(Ok(()), Err)
 }

@@ -13,7 +13,7 @@ use crate::error::Error;
 const PAGE: i32 = 250;
 
 /// One page of a listing, and where the next one starts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Page {
     /// Items whose key can't be read are left out: they are no locks of this table.
     pub(crate) found: Vec<(Key, Found)>,

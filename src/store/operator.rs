@@ -3,7 +3,7 @@
 use super::expression::{Expression, Mend};
 use super::key::Key;
 use super::record::{Item, Malformed, attribute, heartbeat, lease_of, text, token, writer};
-use super::{DurationText, Found, LockRecord, Op, Store, Written, classify};
+use super::{DurationText, Found, LockRecord, Store, Written};
 use crate::error::Error;
 use crate::protocol::{Consistency, Version, Writer};
 
@@ -34,11 +34,7 @@ impl Store {
 
     /// The record as it is in the table, damaged or not.
     pub(crate) async fn read_item(&self, key: &Key, consistency: Consistency) -> Result<Option<Item>, Error> {
-        let _permit = self.permit().await?;
-        let request = self.get(key).consistent_read(consistency == Consistency::Strong);
-        let output = request.send().await.map_err(|error| classify(Op::GetItem, &self.schema.table, error))?;
-        self.spent(Op::GetItem, output.consumed_capacity());
-        Ok(output.item)
+        self.fetch(self.get(key).consistent_read(consistency == Consistency::Strong)).await
     }
 
     /// Makes a lock record of what stands under `key`: a released one, that anybody may acquire.
@@ -62,15 +58,12 @@ impl Store {
 
     /// The highest token that was ever sealed for `key`, 0 if none was.
     pub(crate) async fn sealed_token(&self, key: &Key) -> Result<u64, Error> {
-        let _permit = self.permit().await?;
         let request = self
             .get(&key.fence())
             .consistent_read(true)
             .projection_expression("#token")
             .expression_attribute_names("#token", attribute::TOKEN);
-        let output = request.send().await.map_err(|error| classify(Op::GetItem, &self.schema.table, error))?;
-        self.spent(Op::GetItem, output.consumed_capacity());
-        output.item().map_or(Ok(0), |item| sealed(item, key))
+        self.fetch(request).await?.map_or(Ok(0), |item| sealed(&item, key))
     }
 
     /// Seals `token` for `key`, once for a term and before anybody is told of it.

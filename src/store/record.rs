@@ -133,6 +133,14 @@ impl LockRecord {
         self.writer
     }
 
+    /// R14: what a newer format means by its attributes is not known here.
+    pub(crate) fn obstacle(&self) -> Option<Error> {
+        let message = || {
+            format!("the record under {} was written by a newer version of this crate: upgrade this process", self.key)
+        };
+        (self.writer == Writer::Newer).then(|| Error::new(ErrorKind::NewerFormat, message()))
+    }
+
     /// What the client knows of it: for how long, and how long it would wait for it.
     pub(crate) fn set_known(&mut self, unchanged_for: Duration, waits: Duration) {
         (self.unchanged_for, self.waits) = (unchanged_for, waits);
@@ -204,11 +212,8 @@ impl Found {
                     "the record under {key} is not a lock record ({what}): it is left alone; repair it, or choose another key"
                 ),
             )),
-            Self::Record(record) if record.writer() == Writer::Newer => Some(Error::new(
-                ErrorKind::NewerFormat,
-                format!("the record under {key} was written by a newer version of this crate: upgrade this process"),
-            )),
-            Self::Record(_) | Self::Absent => None,
+            Self::Record(record) => record.obstacle(),
+            Self::Absent => None,
         }
     }
 

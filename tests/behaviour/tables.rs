@@ -1,13 +1,10 @@
 //! Tables: made, looked at, refused.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use dynamo_elector::{Call, Embedded, ErrorKind, Fault, Faults, LockClient, LockClientBuilder, TableOptions};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::{body, kind, millis, since, within};
+use crate::support::{Lines, body, kind, millis, since, within};
 use crate::{builder, client, operations};
 
 fn plain(engine: &Embedded, faults: &Faults) -> LockClientBuilder {
@@ -186,34 +183,18 @@ async fn a_global_table_that_can_not_exclude_is_refused_unless_opted_out() {
     assert!(!plain(&engine, &strong).table().unwrap().check().await.unwrap().is_eventually_consistent);
 }
 
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Warnings told while a client is built and a lock of it is held for five minutes.
 async fn warnings(faults: &Faults) -> (bool, Vec<String>) {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (lines, _guard) = Lines::record();
     let engine = Embedded::in_memory().unwrap();
     drop(builder(&engine, &Faults::none(), 1).build().await.unwrap());
-    lines.0.lock().unwrap().clear();
+    lines.clear();
     let locks = LockClient::builder(&engine.client_with_faults(faults), "locks").share_http_client().simulated(2);
     let locks = locks.build().await.unwrap();
     let lock = locks.acquire("job").await.unwrap();
     tokio::time::sleep(millis(300_000)).await;
     assert!(lock.is_valid(), "it goes on all the same");
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let text = lines.text();
     let told = text.lines().filter(|line| line.contains("WARN") && !line.contains("http_client"));
     (locks.table_was_checked(), told.map(str::to_owned).collect())
 }

@@ -1,14 +1,13 @@
 //! What an operator sees: metrics by their names, and trace events.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dynamo_elector::{Elector, Embedded, Fault, Faults};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 
 use crate::client;
+use crate::support::Lines;
 
 /// Everything recorded since the last look, as `name{label=value,…}`; of a histogram, how many values.
 fn look(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
@@ -85,25 +84,9 @@ async fn metrics_tell_the_life_of_an_election() {
     assert!((at(&over, "leader_election_drain_seconds{name=e}") - 1.0).abs() < 1e-9, "{over:#?}");
 }
 
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn traces_tell_changes_once_and_no_secrets() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (lines, _guard) = Lines::record();
     let engine = Embedded::in_memory().unwrap();
     let faults = Faults::none();
     let locks = client(&engine, &faults, 1).await;
@@ -114,7 +97,7 @@ async fn traces_tell_changes_once_and_no_secrets() {
     leadership.cancelled().await;
     drop(leadership);
     tokio::time::sleep(Duration::from_secs(30)).await;
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let text = lines.text();
     let times = |what: &str| text.matches(what).count();
     assert_eq!(times("elected"), 1, "{text}");
     assert_eq!(times("leadership lost"), 1, "{text}");
@@ -126,10 +109,7 @@ async fn traces_tell_changes_once_and_no_secrets() {
 /// Plain locks: events of each, metrics over all, since their keys may be as many as there are orders.
 #[tokio::test(start_paused = true)]
 async fn plain_locks_tell_changes_once_and_are_counted_together() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _traced = tracing::subscriber::set_default(subscriber);
+    let (lines, _traced) = Lines::record();
     let recorder = DebuggingRecorder::new();
     let _counted = metrics::set_default_local_recorder(&recorder);
     let engine = Embedded::in_memory().unwrap();
@@ -154,7 +134,7 @@ async fn plain_locks_tell_changes_once_and_are_counted_together() {
         assert!((at(&counted, name) - value).abs() < 1e-9, "{name} in {counted:#?}");
     }
     assert!(at(&counted, "locks_renew_failures_total{kind=unavailable}") >= 3.0, "{counted:#?}");
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let text = lines.text();
     let times = |what: &str| text.matches(what).count();
     assert_eq!(times("the store fails; retrying"), 1, "a change of state, not every failure: {text}");
     assert_eq!((times("lock lost"), times("the store answers again"), times("secret")), (1, 1, 0), "{text}");
