@@ -78,7 +78,7 @@ mod holder {
     }
 
     fn after(script: &[In]) -> Holder {
-        let mut holder = Holder::claim(Some(version("old")), 5, terms(), at(0));
+        let mut holder = Holder::claim(Some(version("old")), 3, terms(), at(0));
         for input in script {
             feed(&mut holder, input);
         }
@@ -126,6 +126,22 @@ mod holder {
             ("heartbeat refused by its own version", with(renewing(), &[Refused(H + 5, record("b"))]), Holding),
             ("heartbeat refused, base stands", with(renewing(), &[Refused(H + 5, record("a"))]), Holding),
             ("taken over", with(renewing(), &[Refused(H + 5, record("x"))]), Lost(Loss::TakenOver)),
+            (
+                "an earlier term is back",
+                with(renewing(), &[Refused(H + 5, Seen::Record(Sighting { token: Some(1), ..sighting("x") }))]),
+                Lost(Loss::TokenRegressed),
+            ),
+            (
+                "another client's number proves nothing",
+                with(
+                    renewing(),
+                    &[Refused(
+                        H + 5,
+                        Seen::Record(Sighting { token: Some(1), writer: Writer::Foreign, ..sighting("x") }),
+                    )],
+                ),
+                Lost(Loss::TakenOver),
+            ),
             ("record gone", with(renewing(), &[Refused(H + 5, Seen::Absent)]), Lost(Loss::RecordGone)),
             ("record damaged", with(renewing(), &[Refused(H + 5, Seen::Malformed)]), Lost(Loss::RecordGone)),
             (
@@ -420,7 +436,7 @@ mod holder {
     #[test]
     fn heartbeats_on_demand_wait_to_be_asked_for() {
         let terms = Terms { renewal: Renewal::OnDemand, ..terms() };
-        let mut holder = Holder::claim(Some(version("old")), 5, terms, at(0));
+        let mut holder = Holder::claim(Some(version("old")), 3, terms, at(0));
         for input in [Send(0, "a"), Applied(10)] {
             feed(&mut holder, &input);
         }
@@ -652,6 +668,55 @@ mod follower {
     }
 
     #[test]
+    fn a_restrained_candidate_lets_others_go_first() {
+        let (poll, claim) = (1_000, Next::Claim { base: Some(version("x")), token: 5 });
+        let candidate = |restraint| {
+            let candidate = Candidate::new(ms(poll), ms(L), Absence::WaitsOutLease, false);
+            candidate.restrained(restraint)
+        };
+        let held = || observation(&[(100, record("x"))]);
+        let free = observation(&[(100, released("x"))]);
+        let read = Next::Read(Consistency::Eventual);
+        // Counted from when this campaign first saw it free, and looked at meanwhile.
+        let mut delayed = candidate(Restraint { delay: ms(2_500), ..Restraint::default() });
+        assert_eq!(delayed.next(&free, at(200)), read);
+        delayed.answered(&free, at(210));
+        assert_eq!(delayed.next(&free, at(300)), Next::Wait(at(210 + poll)));
+        assert_eq!(delayed.next(&free, at(210 + poll)), read);
+        delayed.answered(&free, at(2_300));
+        assert_eq!(delayed.next(&free, at(2_300)), Next::Wait(at(200 + 2_500)), "by its own timer");
+        assert_eq!(delayed.next(&free, at(200 + 2_500)), claim);
+        // Somebody came: the count starts anew when it is free again.
+        assert!(!matches!(delayed.next(&held(), at(3_000)), Next::Claim { .. }));
+        assert_ne!(delayed.next(&held(), at(100 + L)), claim, "an expired record is free from here on");
+        assert_eq!(delayed.next(&held(), at(100 + L + 2_500)), claim);
+        // A pause is a moment, whatever is seen meanwhile; courtesy ends with the first holder that is seen.
+        let mut later = candidate(Restraint { not_before: at(5_000), ..Restraint::default() });
+        later.answered(&free, at(4_500));
+        assert_eq!(later.next(&free, at(4_600)), Next::Wait(at(5_000)));
+        assert_eq!(later.next(&free, at(5_000)), claim);
+        let mut courteous = candidate(Restraint { courtesy: ms(L), ..Restraint::default() });
+        assert_eq!(courteous.next(&free, at(200)), read);
+        assert_eq!(courteous.next(&free, at(200 + L)), claim, "nobody came");
+        let mut courteous = candidate(Restraint { courtesy: ms(L), ..Restraint::default() });
+        assert_eq!(courteous.next(&free, at(200)), read);
+        courteous.next(&held(), at(300));
+        assert_eq!(courteous.next(&free, at(400)), claim, "somebody has held it");
+        // Paused, it looks on and claims nothing.
+        let mut paused = candidate(Restraint::default());
+        paused.set_paused(true);
+        assert_eq!(paused.next(&free, at(200)), read);
+        paused.answered(&free, at(200));
+        assert_eq!(paused.next(&free, at(300)), Next::Wait(at(200 + poll)));
+        paused.set_paused(false);
+        assert_eq!(paused.next(&free, at(300)), claim);
+        // Where records are deleted, creating first is a claim too.
+        let creating = || Candidate::new(ms(poll), ms(L), Absence::Free, true);
+        let mut delayed = creating().restrained(Restraint { delay: ms(10), ..Restraint::default() });
+        assert_eq!(delayed.next(&Observation::default(), at(0)), read);
+    }
+
+    #[test]
     fn candidates_read_wait_and_claim_when_they_should() {
         let poll = 1_000;
         let candidate = || Candidate::new(ms(poll), ms(L), Absence::WaitsOutLease, false);
@@ -660,7 +725,7 @@ mod follower {
         // First contact.
         let unknown = Observation::default();
         assert_eq!(candidate().next(&unknown, at(0)), Next::Read(Consistency::Eventual));
-        let creating = Candidate::new(ms(poll), ms(L), Absence::Free, true);
+        let mut creating = Candidate::new(ms(poll), ms(L), Absence::Free, true);
         assert_eq!(creating.next(&unknown, at(0)), Next::Claim { base: None, token: 1 }, "creates first");
         // Polls, and a take-over by its own timer.
         let mut polled = candidate();

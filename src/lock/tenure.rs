@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::ending::ReleaseOutcome;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{
-    Consistency, Holder, Loss, Moment, Noted, Phase, ReceivedAt, Release, Reply, Seen, SentAt, Sighting, Step, Version,
+    Consistency, Holder, Moment, Noted, Phase, ReceivedAt, Release, Reply, Seen, SentAt, Sighting, Step, Version,
     Write, WriteKind, Writer,
 };
 use crate::store::{DataChange, Fill, Found, Key, LockRecord, TokenChange, Written};
@@ -340,6 +340,6 @@ pub(super) fn outcome_of(phase: Phase) -> Option<ReleaseOutcome> {
         | Phase::Holding
         | Phase::Draining
         | Phase::Releasing
-        | Phase::Lost(Loss::Deadline | Loss::TakenOver | Loss::RecordGone | Loss::ReleasedByAnother) => None,
+        | Phase::Lost(_) => None,
     }
 }

@@ -275,6 +275,18 @@ pub(crate) enum Next {
     Wait(Moment),
 }
 
+/// What a candidate lets pass before it claims what it may claim: others go first. It only delays a take-over, so it
+/// cannot harm safety; liveness is bounded by what stands here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Restraint {
+    /// Claims nothing before this moment.
+    pub(crate) not_before: Moment,
+    /// Claims only what it has seen free for so long.
+    pub(crate) delay: Duration,
+    /// The same, until it has seen somebody hold it: for whoever has just handed it over.
+    pub(crate) courtesy: Duration,
+}
+
 /// One campaign for a key: when to read, when to claim.
 #[derive(Debug, Clone)]
 pub(crate) struct Candidate {
@@ -282,6 +294,9 @@ pub(crate) struct Candidate {
     own_lease: Duration,
     absence: Absence,
     create_first: bool,
+    restraint: Restraint,
+    paused: bool,
+    free_since: Option<Moment>,
     not_before: Moment,
     failures: u32,
 }
@@ -292,17 +307,67 @@ const SLOWDOWN: u32 = 10;
 impl Candidate {
     /// `create_first`: at first contact write before reading, for tables whose records are deleted on release.
     pub(crate) fn new(poll: Duration, own_lease: Duration, absence: Absence, create_first: bool) -> Self {
-        Self { poll, own_lease, absence, create_first, not_before: Moment::default(), failures: 0 }
+        Self {
+            poll,
+            own_lease,
+            absence,
+            create_first,
+            restraint: Restraint::default(),
+            paused: false,
+            free_since: None,
+            not_before: Moment::default(),
+            failures: 0,
+        }
     }
 
-    pub(crate) fn next(&self, known: &Observation, now: Moment) -> Next {
+    pub(crate) fn restrained(self, restraint: Restraint) -> Self {
+        Self { restraint, ..self }
+    }
+
+    /// A paused candidate goes on reading, and claims nothing.
+    pub(crate) fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    /// Since when the record could be claimed, as far as this campaign has looked.
+    fn note_free(&mut self, verdict: &Verdict, now: Moment) {
+        match verdict {
+            Verdict::Free { .. } => _ = self.free_since.get_or_insert(now),
+            Verdict::HeldUntil(_) => {
+                self.free_since = None;
+                self.restraint.courtesy = Duration::ZERO;
+            }
+            Verdict::Unknown | Verdict::Blocked(_) => self.free_since = None,
+        }
+    }
+
+    /// When this candidate may claim what is free.
+    fn claims_from(&self, now: Moment) -> Moment {
+        if self.paused {
+            return Moment::NEVER;
+        }
+        let Restraint { not_before, delay, courtesy } = self.restraint;
+        not_before.max(self.free_since.unwrap_or(now).after(delay.max(courtesy)))
+    }
+
+    pub(crate) fn next(&mut self, known: &Observation, now: Moment) -> Next {
+        let verdict = known.verdict(now, self.absence, self.own_lease);
+        self.note_free(&verdict, now);
         let paced = |next: Next| {
             if now < self.not_before { Next::Wait(self.not_before) } else { next }
         };
         let read = || Next::Read(if known.doubtful { Consistency::Strong } else { Consistency::Eventual });
-        match known.verdict(now, self.absence, self.own_lease) {
-            Verdict::Unknown if self.create_first => paced(Next::Claim { base: None, token: known.next_token() }),
+        let claims_from = self.claims_from(now);
+        match verdict {
+            Verdict::Unknown if self.create_first && now >= claims_from => {
+                paced(Next::Claim { base: None, token: known.next_token() })
+            }
             Verdict::Unknown | Verdict::Blocked(_) => paced(read()),
+            // Others go first; meanwhile it is looked at, since one of them may have come.
+            Verdict::Free { .. } if now < claims_from && now < self.not_before => {
+                Next::Wait(claims_from.min(self.not_before))
+            }
+            Verdict::Free { .. } if now < claims_from => read(),
             // After a failure even a free record waits for the pace: no storm when the store recovers.
             Verdict::Free { base } if self.failures == 0 => Next::Claim { base, token: known.next_token() },
             Verdict::Free { base } => paced(Next::Claim { base, token: known.next_token() }),

@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use super::memory::Memory;
-use super::message::{HeldUntil, Loss, Moment, Release, Reply, Seen, SentAt, Version, Write, WriteKind};
+use super::message::{
+    HeldUntil, Loss, Moment, Release, Reply, Seen, SentAt, Sighting, Version, Write, WriteKind, Writer,
+};
 use super::mutant;
 
 /// The first pause after a failed write. Doubles, up to a quarter of the heartbeat.
@@ -340,8 +342,14 @@ impl Holder {
                 _ if found.released => self.on_foreign(Loss::ReleasedByAnother),
                 _ => self.on_base(now),
             },
+            _ if self.is_of_an_earlier_term(found) => self.on_foreign(Loss::TokenRegressed),
             _ => self.on_foreign(Loss::TakenOver),
         }
+    }
+
+    /// R6: tokens rise with every take-over, so a lower one, written by this crate, was brought back by hand.
+    fn is_of_an_earlier_term(&self, found: &Sighting) -> bool {
+        found.writer == Writer::Ours && found.token.is_some_and(|token| token < self.token)
     }
 
     fn on_foreign(&mut self, loss: Loss) {
@@ -422,7 +430,7 @@ impl Holder {
         match self.phase {
             Phase::Claiming if !self.has_attempts() => self.phase = Phase::Refused,
             // Nothing of ours is left in the record.
-            Phase::Lost(Loss::TakenOver | Loss::RecordGone | Loss::ReleasedByAnother) => {
+            Phase::Lost(Loss::TakenOver | Loss::RecordGone | Loss::ReleasedByAnother | Loss::TokenRegressed) => {
                 self.phase = Phase::Ended(Release::AlreadyGone);
             }
             Phase::Claiming | Phase::Holding | Phase::Draining | Phase::Lost(Loss::Deadline) => {

@@ -177,6 +177,8 @@ pub(crate) enum Loss {
     RecordGone,
     /// Somebody marked the record released under a live holder.
     ReleasedByAnother,
+    /// The record shows an earlier term: somebody restored it from a backup.
+    TokenRegressed,
 }
 
 /// How the release went.

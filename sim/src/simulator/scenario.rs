@@ -36,6 +36,10 @@ pub(crate) struct Scenario {
     pub(crate) foreign_deletes: bool,
     /// Mean time between changes of a held lease, to once or twice its usual length.
     pub(crate) extend_every: Option<Duration>,
+    /// How long each node lets others go first.
+    pub(crate) delays: [Duration; NODES],
+    /// Whoever has led stays out until somebody else has, for a lease at most.
+    pub(crate) courteous: bool,
 }
 
 fn timing(rng: &mut Rng) -> Timing {
@@ -88,6 +92,8 @@ impl Scenario {
             foreign: rng.u8(0..5) == 0,
             foreign_deletes: rng.u8(0..4) == 0,
             extend_every: every(rng, 2, 20).filter(|_| extends),
+            delays: std::array::from_fn(|_| common.poll().mul_f64(maybe(rng, 4.0))),
+            courteous: rng.u8(0..4) == 0,
         }
     }
 
@@ -102,7 +108,7 @@ impl Scenario {
     }
 
     /// The bound on the time to a holder once faults have stopped: lease of a foreign holder, poll, four
-    /// operations, the retry cap, what is still in the network, and work that winds down.
+    /// operations, the retry cap, what is still in the network, work that winds down, and how long others go first.
     pub(crate) fn liveness_bound(&self) -> Duration {
         let longest = |of: fn(&Timing) -> Duration| self.timings.iter().map(of).max().unwrap_or_default();
         let extended = if self.extend_every.is_some() { EXTENSION } else { 1 };
@@ -111,6 +117,8 @@ impl Scenario {
             + longest(Timing::operation_timeout) * 4
             + self.max_delay
             + DRAIN * 2
+            + self.delays.iter().max().copied().unwrap_or_default()
+            + if self.courteous { longest(Timing::lease) } else { longest(Timing::poll) * 2 }
     }
 }
 

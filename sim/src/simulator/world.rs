@@ -18,7 +18,7 @@ use super::seldom::Seldom;
 use super::store::{Acquisition, HISTORY, Store};
 use crate::protocol::{
     Absence, Candidate, Consistency, Holder, Loss, Moment, Next, Noted, Observation, Phase, ReceivedAt, Release, Reply,
-    Seen, SentAt, Sighting, Step, Version, Write, WriteKind, Writer,
+    Restraint, Seen, SentAt, Sighting, Step, Version, Write, WriteKind, Writer,
 };
 use crate::terms_of;
 
@@ -371,6 +371,18 @@ impl World {
     fn candidate(&self, index: usize) -> Candidate {
         let timing = self.nodes[index].timing;
         let absence = if self.scenario.deletes { Absence::Free } else { Absence::WaitsOutLease };
-        Candidate::new(timing.poll(), timing.lease(), absence, self.scenario.deletes)
+        let restraint = Restraint { delay: self.scenario.delays[index], ..Restraint::default() };
+        Candidate::new(timing.poll(), timing.lease(), absence, self.scenario.deletes).restrained(restraint)
+    }
+
+    /// The candidate after a term: others get a turn first.
+    fn candidate_again(&mut self, index: usize) -> Candidate {
+        let (timing, now) = (self.nodes[index].timing, self.local(index));
+        let restraint = Restraint {
+            not_before: now.after(timing.poll().mul_f64(1.0 + self.rng.f64())),
+            delay: self.scenario.delays[index],
+            courtesy: if self.scenario.courteous { timing.lease() } else { Duration::ZERO },
+        };
+        self.candidate(index).restrained(restraint)
     }
 }

@@ -152,7 +152,7 @@ impl World {
     }
 
     pub(super) fn term_over(&mut self, index: usize, phase: Phase) {
-        let fresh = self.candidate(index);
+        let fresh = self.candidate_again(index);
         let node = &mut self.nodes[index];
         let following = std::mem::replace(&mut node.activity, Activity::Down);
         let Activity::Tenure(tenure) = following else { return };
