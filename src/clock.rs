@@ -14,17 +14,49 @@ const JUMP: Duration = Duration::from_millis(50);
 pub(crate) enum Clock {
     /// The operating system's clock that counts suspended time.
     System,
-    /// The clock of a tokio runtime whose time is simulated, as nanoseconds since this origin.
+    /// The clock of a tokio runtime whose time is simulated.
     #[cfg(feature = "test-util")]
-    Runtime(tokio::time::Instant),
+    Runtime(&'static Simulated),
+}
+
+/// A machine in simulated time: its clock counts the time it was suspended, its timers do not.
+#[cfg(feature = "test-util")]
+#[derive(Debug)]
+pub(crate) struct Simulated {
+    origin: tokio::time::Instant,
+    suspended: std::sync::atomic::AtomicU64,
+}
+
+#[cfg(feature = "test-util")]
+impl Simulated {
+    fn elapsed(&self) -> Duration {
+        let suspended = self.suspended.load(std::sync::atomic::Ordering::Acquire);
+        self.origin.elapsed() + Duration::from_nanos(suspended)
+    }
 }
 
 impl Clock {
+    /// One for each client under test; it is never freed, so that a clock stays a number to copy.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn simulated() -> Self {
+        let origin = tokio::time::Instant::now();
+        Self::Runtime(Box::leak(Box::new(Simulated { origin, suspended: 0.into() })))
+    }
+
+    /// The clock has run on by so much, and no timer has.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn suspend(self, by: Duration) {
+        if let Self::Runtime(machine) = self {
+            let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+            machine.suspended.fetch_add(nanos, std::sync::atomic::Ordering::AcqRel);
+        }
+    }
+
     pub(crate) fn now(self) -> Moment {
         match self {
             Self::System => system_now(),
             #[cfg(feature = "test-util")]
-            Self::Runtime(origin) => ORIGIN.after(origin.elapsed()),
+            Self::Runtime(machine) => ORIGIN.after(machine.elapsed()),
         }
     }
 
@@ -34,7 +66,7 @@ impl Clock {
             #[allow(clippy::disallowed_methods, reason = "the one place that reads a wall clock, for people only")]
             Self::System => time::OffsetDateTime::from(std::time::SystemTime::now()),
             #[cfg(feature = "test-util")]
-            Self::Runtime(origin) => time::OffsetDateTime::UNIX_EPOCH + origin.elapsed(),
+            Self::Runtime(machine) => time::OffsetDateTime::UNIX_EPOCH + machine.elapsed(),
         };
         now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
     }
@@ -49,14 +81,13 @@ impl Clock {
 #[cfg(feature = "test-util")]
 const ORIGIN: Moment = Moment::from_nanos(1_000_000_000);
 
-/// Calls `jumped` within 250 ms of the end of a suspend, so that deadlines that passed meanwhile are acted upon.
-pub(crate) async fn watch_for_jumps(clock: Clock, jumped: impl Fn()) {
+/// Calls `look` every 250 ms, with whether the clock has jumped: within so long of the end of a suspend, deadlines that
+/// passed meanwhile are acted upon.
+pub(crate) async fn watch_for_jumps(clock: Clock, look: impl Fn(bool)) {
     loop {
         let (timer, real) = (tokio::time::Instant::now(), clock.now());
         tokio::time::sleep(COMPARE_EVERY).await;
-        if clock.now().since(real) > timer.elapsed() + JUMP {
-            jumped();
-        }
+        look(clock.now().since(real) > timer.elapsed() + JUMP);
     }
 }
 
@@ -125,7 +156,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_clock_that_ran_on_while_timers_stood_still_is_noticed() {
         let jumps = std::cell::Cell::new(0);
-        let mut watching = std::pin::pin!(watch_for_jumps(Clock::System, || jumps.set(jumps.get() + 1)));
+        let mut watching =
+            std::pin::pin!(watch_for_jumps(Clock::System, |jumped| jumps.set(jumps.get() + u32::from(jumped))));
         assert!(futures::poll!(&mut watching).is_pending());
         std::thread::sleep(COMPARE_EVERY + JUMP * 2);
         tokio::time::advance(COMPARE_EVERY).await;

@@ -1,30 +1,51 @@
 //! The elector: campaigns for one well-known key, for as long as the service lives.
 
+mod background;
 mod board;
 mod builder;
+mod campaign;
+mod drive;
+mod group;
+mod health;
 mod leadership;
+mod observer;
 mod run;
+mod service;
+mod signals;
 mod term;
+mod transitions;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::Stream;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use background::Running;
 use board::Board;
 pub use builder::ElectorBuilder;
+pub use group::Elections;
+pub use health::Health;
 pub use leadership::{Leadership, LeadershipView};
+pub use observer::{Observer, ObserverBuilder};
+use service::LeaderCallback;
+pub use service::{Service, TermEnded, WorkResult};
+pub use signals::termination;
 use term::TermControl;
 
-use crate::ending::EndReason;
+use crate::ending::{EndReason, ReleaseOutcome};
 use crate::error::{Error, ErrorKind};
-use crate::lock::{Lock, LockClient, Patience, Request, Watcher};
-use crate::status::{Status, Transition};
-use crate::store::{DataChange, Key};
+use crate::lock::{LockClient, Stuck};
+use crate::status::{LeaderInfo, Role, Status, StopReason, Transition};
+use crate::store::Key;
 
 /// A candidate in one election. Cheap to clone; all clones are the same candidate.
+///
+/// It is used in one of four ways, one at a time: [`run`](Self::run) makes leadership the scope of a future,
+/// [`campaign`](Self::campaign) hands out the [`Leadership`] itself, [`start`](Self::start) calls a [`Service`] back in the
+/// background, and [`ElectorBuilder::start`] does the same with closures, or with none.
 ///
 /// # Examples
 ///
@@ -54,6 +75,10 @@ struct Inner {
     settings: Settings,
     board: Arc<Board>,
     seat: Mutex<Seat>,
+    paused: watch::Sender<bool>,
+    /// Whether a background task serves this elector.
+    serving: watch::Sender<bool>,
+    listener: Mutex<Listener>,
     closing: CancellationToken,
 }
 
@@ -62,126 +87,65 @@ struct Settings {
     drain_timeout: Duration,
     first_miss_ends: bool,
     advertised: Option<Vec<u8>>,
+    campaign_delay: Duration,
+    max_tenure: Option<Duration>,
+    silent_after: Option<Duration>,
+    stuck: Stuck,
+    stop_after_success: bool,
+    stop_after_failure: bool,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // What waits beside this elector, such as for signals, ends with it.
+        self.closing.cancel();
+    }
 }
 
 /// Who uses this candidate: at most one campaign, and one leadership, at a time.
 #[derive(Debug, Default)]
 struct Seat {
     busy: bool,
+    /// The latest term, also when it is over: the next one begins after it (R7).
     term: Option<TermControl>,
+    /// Terms in a row whose work failed.
+    failures: u32,
 }
 
-/// Frees the seat when a campaign ends, in whatever way.
-struct Turn<'a>(&'a Elector);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.seat().busy = false;
-    }
+/// The callback for changes of the leader, until its task is started; then the task.
+enum Listener {
+    None,
+    Waiting(LeaderCallback),
+    Task(JoinHandle<()>),
 }
 
 impl Elector {
     /// Starts the settings of a candidate in the election `name`: the key of its record.
     pub fn builder(locks: &LockClient, name: impl Into<Key>) -> ElectorBuilder {
-        ElectorBuilder::new(locks.clone(), name.into())
+        ElectorBuilder::new(locks.clone(), name.into(), None)
     }
 
     fn seat(&self) -> MutexGuard<'_, Seat> {
         self.inner.seat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Campaigns until this process leads. Store errors are shown in the [status](Self::status) and
-    /// retried; they never end it. Waits first until the work of an earlier term has ended.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Busy`] while another campaign runs or a [`Leadership`] of this elector exists,
-    /// [`ErrorKind::Closed`] after a shutdown, [`ErrorKind::KeeperFailed`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future leaves the campaign; a claim under way is taken back.
-    pub async fn campaign(&self) -> Result<Leadership, Error> {
-        let _turn = self.take_turn()?;
-        let (lock, control) = self.win().await?;
-        Ok(Leadership::new(lock, control, false))
-    }
-
-    fn take_turn(&self) -> Result<Turn<'_>, Error> {
-        let mut seat = self.seat();
-        if seat.busy || seat.term.as_ref().is_some_and(TermControl::leadership_exists) {
-            return Err(Error::new(
-                ErrorKind::Busy,
-                "this elector already campaigns or leads: drop or resign the leadership first, or build another elector",
-            ));
-        }
-        seat.busy = true;
-        Ok(Turn(self))
-    }
-
-    /// Wins a term. Called by whoever has the turn.
-    async fn win(&self) -> Result<(Lock, TermControl), Error> {
-        let inner = &self.inner;
-        let closed = || Error::new(ErrorKind::Closed, "the elector was shut down: build a new one");
-        // R7: no new campaign while old work still runs.
-        let earlier = self.seat().term.take();
-        if let Some(earlier) = earlier {
-            earlier.cell().outcome().await;
-        }
-        if inner.closing.is_cancelled() {
-            return Err(closed());
-        }
-        inner.board.campaigning();
-        let request = Request {
-            // Always set or removed, so that no leader inherits the address of a dead one.
-            data: inner.settings.advertised.clone().map_or(DataChange::Clear, DataChange::Set),
-            first_miss_ends: inner.settings.first_miss_ends,
-            drain: inner.settings.drain_timeout,
-            watcher: Arc::clone(&inner.board) as Arc<dyn Watcher>,
-            ..Request::new(inner.key.clone(), Patience::Election)
-        };
-        let won = tokio::select! { biased;
-            () = inner.closing.cancelled() => Err(closed()),
-            won = inner.locks.request(request) => won,
-        };
-        match won {
-            Ok(Some(lock)) => {
-                let control = TermControl::new(&lock, Arc::clone(&inner.board));
-                self.seat().term = Some(control.clone());
-                Ok((lock, control))
-            }
-            Ok(None) => Err(Error::new(ErrorKind::KeeperFailed, "the keeper gave no answer: build a new lock client")),
-            Err(error) => {
-                inner.board.idle();
-                Err(error)
-            }
-        }
+    fn term(&self) -> Option<TermControl> {
+        self.seat().term.clone()
     }
 
     /// What is known of the election, as a watch channel: the latest value, and a wake-up for each change.
+    ///
+    /// The value demotes itself at the deadline, from the same thread and clock as the token, whatever the network does;
+    /// [`Status::is_leader`] also reads the clock where it is asked.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.inner.board.status()
     }
 
-    /// Every transition from now on, in order. A reader that lags far behind finds [`Transition::Missed`].
+    /// Every transition from now on, in order. A reader that lags far behind finds [`Transition::Missed`]. Ends after
+    /// [`Transition::Stopped`].
     pub fn transitions(&self) -> impl Stream<Item = Transition> + Send + Unpin + 'static {
-        let receiver = self.inner.board.transitions();
-        let stopped = matches!(self.inner.board.status().borrow().role, crate::status::Role::Stopped);
-        Box::pin(futures::stream::unfold((receiver, stopped), |(mut receiver, stopped)| async move {
-            if stopped {
-                return None;
-            }
-            match receiver.recv().await {
-                Ok(transition) => {
-                    let last = matches!(transition, Transition::Stopped { .. });
-                    Some((transition, (receiver, last)))
-                }
-                Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    Some((Transition::Missed(missed), (receiver, false)))
-                }
-                Err(broadcast::error::RecvError::Closed) => None,
-            }
-        }))
+        let stopped = matches!(self.status().borrow().role, Role::Stopped(_));
+        transitions::of_one(self.inner.board.transitions(), stopped)
     }
 
     /// The name of the election.
@@ -189,21 +153,155 @@ impl Elector {
         self.inner.key.partition()
     }
 
-    /// Leaves for good: cancels the token, lets work drain, releases, waits for the outcome, and shows
-    /// `Stopped` as the last status. May be called again, and by several tasks.
+    /// Waits until this process leads; `Err` with the reason if the elector stops before.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Closed`] once the elector has stopped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Waits only.
+    pub async fn until_leading(&self) -> Result<(), Error> {
+        self.until(|status| status.is_leader().then_some(())).await
+    }
+
+    /// Waits until somebody is seen to lead, this process or another: where to forward what only the leader does.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Closed`] once the elector has stopped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Waits only.
+    pub async fn until_leader(&self) -> Result<LeaderInfo, Error> {
+        self.until(|status| status.leader.clone()).await
+    }
+
+    /// Waits until this elector has stopped, and tells why.
+    ///
+    /// # Cancel safety
+    ///
+    /// Waits only.
+    pub async fn until_stopped(&self) -> StopReason {
+        let mut status = self.status();
+        loop {
+            if let Role::Stopped(reason) = status.borrow_and_update().role {
+                return reason;
+            }
+            if status.changed().await.is_err() {
+                return StopReason::ShutDown;
+            }
+        }
+    }
+
+    async fn until<T>(&self, mut seen: impl FnMut(&Status) -> Option<T>) -> Result<T, Error> {
+        let mut status = self.status();
+        loop {
+            {
+                let now = status.borrow_and_update();
+                if let Some(found) = seen(&now) {
+                    return Ok(found);
+                }
+                if let Role::Stopped(reason) = now.role {
+                    return Err(stopped(reason));
+                }
+            }
+            if status.changed().await.is_err() {
+                return Err(stopped(StopReason::ShutDown));
+            }
+        }
+    }
+
+    /// A view of the current leadership of this process, for request handlers: `None` while it does not lead, or must stop.
+    /// While the view exists the release waits, within its bound.
+    pub fn leadership(&self) -> Option<LeadershipView> {
+        let term = self.term()?;
+        // Counted in before it is looked at, so that no release comes between.
+        let view = LeadershipView::new(term);
+        view.ensure(Duration::ZERO).is_ok().then_some(view)
+    }
+
+    /// Gives leadership up in favour of another candidate, whatever this elector is used for: the token fires, work drains,
+    /// the record is released. This process stays out until it has seen another lead, for a lease at most. `None` if it does not lead.
+    ///
+    /// Called from the work itself, it waits for that very work, until its bound: spawn it there.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, it goes on without its future.
+    pub async fn hand_over(&self) -> Option<ReleaseOutcome> {
+        self.end_term(EndReason::HandedOver).await
+    }
+
+    /// Takes no part until [`resume`](Self::resume): gives leadership up politely and claims nothing, but goes on following,
+    /// so the status shows who leads. For deploys and drills. A paused elector is still [ready](Self::health).
+    ///
+    /// Waits for the release, as [`hand_over`](Self::hand_over) does.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, it goes on without its future.
+    pub async fn pause(&self) {
+        self.set_paused(true);
+        self.end_term(EndReason::Paused).await;
+    }
+
+    /// Takes part again.
+    pub fn resume(&self) {
+        self.set_paused(false);
+    }
+
+    fn set_paused(&self, paused: bool) {
+        // The board first: whoever sees it paused finds no later claim.
+        self.inner.board.paused(paused);
+        self.inner.paused.send_replace(paused);
+    }
+
+    async fn end_term(&self, reason: EndReason) -> Option<ReleaseOutcome> {
+        let term = self.term()?;
+        if term.cell().is_finished() {
+            return None;
+        }
+        term.resign(reason);
+        Some(term.cell().outcome().await)
+    }
+
+    /// Leaves for good: cancels the token, lets work drain, releases, waits for the outcome and for the callbacks, and shows
+    /// `Stopped` as the last status. Nothing of this elector runs afterwards. May be called again, and by several tasks.
+    ///
+    /// Takes until the work has stopped, at most its [drain timeout](ElectorBuilder::drain_timeout), until the release is confirmed,
+    /// at most a lease, and until the callbacks have returned, at most a drain timeout each. Under [`run`](Self::run)
+    /// the work stops only while `run` is polled: don't await this instead of it, but beside it.
     ///
     /// # Cancel safety
     ///
     /// Once polled, it goes on without its future; only the last status is then left out.
     pub async fn shutdown(&self) {
         self.inner.closing.cancel();
-        let term = self.seat().term.clone();
-        if let Some(term) = term {
-            term.resign(EndReason::ShutDown);
-            term.cell().outcome().await;
-        }
-        self.inner.board.stopped();
+        self.end_term(EndReason::ShutDown).await;
+        // The sender lives as long as `self`: this can't fail.
+        let _ = self.inner.serving.subscribe().wait_for(|serving| !serving).await;
+        self.inner.board.stopped(StopReason::ShutDown);
+        self.end_listener().await;
     }
+
+    /// Stops for good, by itself.
+    fn stop(&self, reason: StopReason) {
+        self.inner.closing.cancel();
+        self.inner.board.stopped(reason);
+    }
+}
+
+fn stopped(reason: StopReason) -> Error {
+    let why = match reason {
+        StopReason::ShutDown => "it was shut down",
+        StopReason::WorkEnded => "its work has ended",
+        StopReason::WorkFailed => "its work failed",
+        StopReason::KeeperFailed => "its keeper failed; build a new lock client",
+    };
+    Error::new(ErrorKind::Closed, format!("this elector has stopped: {why}"))
 }
 
 impl std::fmt::Debug for Elector {

@@ -16,8 +16,18 @@ pub enum EndReason {
     ReleasedByAnother,
     /// The first missed heartbeat, where the setting says that one is enough.
     FirstMiss,
+    /// The record shows an earlier term: somebody restored it from a backup.
+    TokenRegressed,
     /// Given up by its holder: resigned, released, or its handle dropped.
     Resigned,
+    /// Given up in favour of another candidate.
+    HandedOver,
+    /// The candidacy was paused.
+    Paused,
+    /// It had lasted as long as it may.
+    MaxTenure,
+    /// The runtime that does the work gave no sign of life for too long.
+    Silent,
     /// The client or the elector was shut down.
     ShutDown,
     /// The work returned `Ok`.
@@ -33,7 +43,12 @@ impl EndReason {
     pub fn is_forced(self) -> bool {
         matches!(
             self,
-            Self::Deadline | Self::TakenOver | Self::RecordGone | Self::ReleasedByAnother | Self::KeeperFailed
+            Self::Deadline
+                | Self::TakenOver
+                | Self::RecordGone
+                | Self::ReleasedByAnother
+                | Self::TokenRegressed
+                | Self::KeeperFailed
         )
     }
 
@@ -45,7 +60,12 @@ impl EndReason {
             Self::RecordGone => "record_gone",
             Self::ReleasedByAnother => "released_by_another",
             Self::FirstMiss => "first_miss",
+            Self::TokenRegressed => "token_regressed",
             Self::Resigned => "resigned",
+            Self::HandedOver => "handed_over",
+            Self::Paused => "paused",
+            Self::MaxTenure => "max_tenure",
+            Self::Silent => "silent",
             Self::ShutDown => "shut_down",
             Self::WorkEnded => "work_ended",
             Self::WorkFailed => "work_failed",
@@ -67,6 +87,7 @@ impl From<Loss> for EndReason {
             Loss::TakenOver => Self::TakenOver,
             Loss::RecordGone => Self::RecordGone,
             Loss::ReleasedByAnother => Self::ReleasedByAnother,
+            Loss::TokenRegressed => Self::TokenRegressed,
         }
     }
 }

@@ -38,6 +38,8 @@ pub enum ErrorKind {
     NoFencing,
     /// The lock or leadership is not held (any more).
     NotHeld,
+    /// The work returned an error or panicked, and the elector was to stop then.
+    WorkFailed,
     /// The elector already runs, or a leadership handed out earlier still exists.
     Busy,
     /// The client was shut down.
@@ -72,6 +74,7 @@ impl ErrorKind {
             Self::Held => "held",
             Self::NoFencing => "no_fencing",
             Self::NotHeld => "not_held",
+            Self::WorkFailed => "work_failed",
             Self::Busy => "busy",
             Self::Closed => "closed",
             Self::KeeperFailed => "keeper_failed",

@@ -21,7 +21,10 @@ mod store;
 mod telemetry;
 mod timing;
 
-pub use elector::{Elector, ElectorBuilder, Leadership, LeadershipView};
+pub use elector::{
+    Elections, Elector, ElectorBuilder, Health, Leadership, LeadershipView, Observer, ObserverBuilder, Running,
+    Service, TermEnded, WorkResult, termination,
+};
 #[cfg(feature = "embedded")]
 pub use embedded::Embedded;
 #[cfg(feature = "test-util")]
@@ -31,6 +34,6 @@ pub use error::{BoxError, Error, ErrorKind};
 pub use lock::{
     Acquire, Fencing, Heartbeat, HeldLock, Lock, LockClient, LockClientBuilder, LockTable, Release, ShutdownReport,
 };
-pub use status::{LeaderInfo, Role, Status, Transition, Trouble};
+pub use status::{LeaderInfo, Role, Status, StopReason, Transition, Trouble};
 pub use store::{DurationText, Key, LockRecord, TableOptions, TableReport};
 pub use timing::{Timing, TimingBuilder, TimingError};

@@ -1,6 +1,7 @@
 //! The lock layer: conditional verbs on one record a key, renewed by one keeper.
 
 mod acquire;
+mod beacon;
 mod builder;
 mod campaign;
 mod cell;
@@ -11,6 +12,7 @@ mod handle;
 mod held;
 mod hold;
 mod keeper;
+mod limits;
 mod monitor;
 mod request;
 mod table;
@@ -23,6 +25,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 pub use acquire::Acquire;
+pub(crate) use beacon::{BEAT, Beacon};
 pub use builder::LockClientBuilder;
 pub(crate) use cell::{LeaseCell, Pin};
 pub(crate) use context::{Context, Note, Watcher};
@@ -31,7 +34,8 @@ pub(crate) use handle::Control;
 pub use handle::{Heartbeat, Lock, Release};
 pub use held::HeldLock;
 pub(crate) use keeper::Keeper;
-pub(crate) use request::{Patience, Request};
+pub(crate) use limits::{Limits, Silence};
+pub(crate) use request::{Candidacy, Patience, Pending, Request, Stuck};
 pub use table::LockTable;
 
 use crate::ending::ReleaseOutcome;
@@ -145,6 +149,17 @@ impl LockClient {
         self.keeper.context()
     }
 
+    /// As if this client's machine had been suspended for so long: its clock has run on, its timers have not. For tests in
+    /// [simulated](LockClientBuilder::simulated) time; in real time it does nothing.
+    #[cfg(feature = "test-util")]
+    pub fn suspend(&self, time: std::time::Duration) {
+        self.context().clock.suspend(time);
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.keeper.is_alive()
+    }
+
     pub(crate) fn renews(&self) -> bool {
         self.context().settings.renewal == Renewal::Scheduled
     }
@@ -153,10 +168,15 @@ impl LockClient {
         self.context().store.key(key)
     }
 
-    pub(crate) async fn request(&self, request: Request) -> Result<Option<Lock>, Error> {
-        let (answer, lock) = oneshot::channel();
+    /// Sends a request to the keeper. Dropping what is returned takes it back.
+    pub(crate) fn send(&self, request: Request) -> Result<Pending, Error> {
+        let (answer, pending) = oneshot::channel();
         self.keeper.send(keeper::Command::Acquire(Box::new(request), answer))?;
-        let lock = lock.await.unwrap_or_else(|_| Err(keeper::gone()))?;
+        Ok(pending)
+    }
+
+    pub(crate) async fn request(&self, request: Request) -> Result<Option<Lock>, Error> {
+        let lock = self.send(request)?.await.unwrap_or_else(|_| Err(keeper::gone()))?;
         // The lock keeps the keeper alive.
         Ok(lock.map(|lock| lock.kept_by(&self.keeper)))
     }

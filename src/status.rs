@@ -1,5 +1,8 @@
 //! What a process knows of an election, as plain data.
 
+#[cfg(feature = "serde")]
+pub(crate) mod serial;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +20,57 @@ pub enum Role {
     Idle,
     /// Campaigning, and nothing is known of the record yet.
     Unknown,
-    /// Campaigning; somebody else leads, or nobody does.
+    /// Campaigning, or watching as an observer; somebody else leads, or nobody does.
     Follower,
     /// Leading. Ask [`Status::is_leader`], which also reads the clock.
     Leader,
-    /// Shut down, for good.
-    Stopped,
+    /// For good; the last value.
+    Stopped(StopReason),
+}
+
+/// Why an elector does nothing any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum StopReason {
+    /// It was shut down, or its lock client was.
+    ShutDown,
+    /// The work ended, and the elector was to stop then.
+    WorkEnded,
+    /// The work failed, and the elector was to stop then.
+    WorkFailed,
+    /// The keeper failed: build a new lock client.
+    KeeperFailed,
+}
+
+impl Role {
+    /// Why it stopped, once it has.
+    pub fn stop_reason(self) -> Option<StopReason> {
+        if let Self::Stopped(reason) = self { Some(reason) } else { None }
+    }
+
+    /// The text used in serialized data.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Unknown => "unknown",
+            Self::Follower => "follower",
+            Self::Leader => "leader",
+            Self::Stopped(_) => "stopped",
+        }
+    }
+}
+
+impl StopReason {
+    /// The text used in serialized data.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ShutDown => "shut_down",
+            Self::WorkEnded => "work_ended",
+            Self::WorkFailed => "work_failed",
+            Self::KeeperFailed => "keeper_failed",
+        }
+    }
 }
 
 /// The leader, as last observed in the record.
@@ -72,8 +120,12 @@ pub struct Status {
     pub last_release: Option<ReleaseOutcome>,
     /// What ails the store; `None` while it answers and the record is sound.
     pub trouble: Option<Trouble>,
+    /// Whether the candidacy is paused: it follows and does not claim.
+    pub is_paused: bool,
     pub(crate) since: Moment,
     pub(crate) contact: Option<Moment>,
+    pub(crate) leader_since: Option<Moment>,
+    pub(crate) leader_until: Option<Moment>,
     pub(crate) clock: Clock,
     pub(crate) term: Option<Arc<LeaseCell>>,
 }
@@ -87,8 +139,11 @@ impl Status {
             last_end: None,
             last_release: None,
             trouble: None,
+            is_paused: false,
             since: clock.now(),
             contact: None,
+            leader_since: None,
+            leader_until: None,
             clock,
             term: None,
         }
@@ -110,6 +165,20 @@ impl Status {
         self.clock.now().since(self.since)
     }
 
+    /// For how long the [leader](Self::leader) has been seen to lead.
+    pub fn leader_seen_for(&self) -> Option<Duration> {
+        self.leader_since.map(|since| self.clock.now().since(since))
+    }
+
+    /// When the leader's lease will be over if no further heartbeat is seen: for a follower, when the fail-over would begin;
+    /// for the leader, when it stops itself. Zero: now.
+    pub fn leader_expires_in(&self) -> Option<Duration> {
+        match (&self.term, self.role) {
+            (Some(term), Role::Leader) => Some(term.remaining()),
+            _ => self.leader_until.map(|until| until.since(self.clock.now())),
+        }
+    }
+
     /// How long ago the store answered last; `None` if it never has.
     pub fn last_contact(&self) -> Option<Duration> {
         self.contact.map(|contact| self.clock.now().since(contact))
@@ -118,6 +187,7 @@ impl Status {
 
 /// One change, in the order in which it happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Transition {
     /// This process leads.
@@ -157,6 +227,8 @@ pub enum Transition {
     Stopped {
         /// The status' epoch after the change.
         epoch: u64,
+        /// Why.
+        reason: StopReason,
     },
     /// The reader was too slow; this many transitions are not in the stream.
     Missed(u64),

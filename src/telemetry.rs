@@ -89,6 +89,25 @@ pub(crate) enum Event {
         name: Name,
         time: Duration,
     },
+    /// How long the runtime that does the work has been silent.
+    Beacon {
+        name: Name,
+        age: Duration,
+    },
+    Paused {
+        name: Name,
+        paused: bool,
+    },
+    /// A callback panicked or hung.
+    CallbackFailed {
+        name: Name,
+        callback: &'static str,
+        why: String,
+    },
+    /// Work did not stop at its bound, and the process is about to be ended.
+    Stuck {
+        name: Name,
+    },
     TokenRegressed {
         name: Name,
         floor: u64,
@@ -251,6 +270,10 @@ fn count(event: &Event) {
         Event::Failed { renewal: false, .. }
         | Event::Recovered { .. }
         | Event::LeaderChanged { .. }
+        | Event::Stuck { .. }
+        | Event::Beacon { .. }
+        | Event::Paused { .. }
+        | Event::CallbackFailed { .. }
         | Event::TokenRegressed { .. }
         | Event::TableUnchecked { .. }
         | Event::TableExpires { .. } => {}
@@ -331,11 +354,17 @@ fn trace(event: &Event, terms: &mut BTreeMap<Name, tracing::Span>) {
         }),
         Event::Recovered { name } => tracing::info!(%name, "the store answers again"),
         Event::LeaderChanged { name, leader } => tracing::info!(%name, leader = leader.as_deref(), "leader changed"),
+        Event::Stuck { name } => {
+            tracing::error!(%name, "work did not stop at its bound: ending the process, as the setting says");
+        }
         Event::TokenRegressed { name, floor, found } => {
             tracing::error!(%name, floor, found, "the record's fencing token went back: restored from a backup?");
         }
         Event::Request { .. }
         | Event::Registered { .. }
+        | Event::Beacon { .. }
+        | Event::Paused { .. }
+        | Event::CallbackFailed { .. }
         | Event::Renewed { .. }
         | Event::ForcedRead { .. }
         | Event::Ambiguous { .. }

@@ -1,6 +1,6 @@
 //! The board: turns what the keeper notes into status, transitions and telemetry, in that order.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
@@ -8,22 +8,30 @@ use tokio::sync::{broadcast, watch};
 use crate::clock::Clock;
 use crate::ending::{EndReason, ReleaseOutcome};
 use crate::error::Error;
-use crate::lock::{LeaseCell, Note, Watcher};
+use crate::lock::{Beacon, LeaseCell, LockClient, Note, Watcher};
 use crate::protocol::{Moment, Noted};
-use crate::status::{LeaderInfo, Role, Status, Transition, Trouble};
-use crate::store::Found;
+use crate::status::{LeaderInfo, Role, Status, StopReason, Transition, Trouble};
+use crate::store::{Found, Key};
 use crate::telemetry::{Event, Name, Telemetry};
 
 /// How many transitions a slow reader may lag behind before some are marked as missed.
 const BACKLOG: usize = 256;
+
+/// Where the transitions of all members of a group go, each with its election's name.
+pub(super) type GroupSender = broadcast::Sender<(Name, Transition)>;
 
 pub(super) struct Board {
     name: Name,
     owner: Arc<str>,
     clock: Clock,
     telemetry: Telemetry,
+    observes: bool,
     status: watch::Sender<Status>,
-    transitions: broadcast::Sender<Transition>,
+    /// Made when somebody first listens: an estate of thousands need not pay for what nobody reads.
+    transitions: OnceLock<broadcast::Sender<Transition>>,
+    /// Where the transitions of all elections of a group go.
+    group: Option<GroupSender>,
+    beacon: Arc<Beacon>,
     /// What only the board needs to remember.
     memory: Mutex<Memory>,
 }
@@ -34,18 +42,48 @@ struct Memory {
     advertised: Option<Vec<u8>>,
     leaderless_since: Option<Moment>,
     ended_at: Option<Moment>,
+    /// While a callback is still to be called, the release is not told; `Some(Some(…))`: it is over.
+    deferred: Option<Option<ReleaseOutcome>>,
+}
+
+/// Tells of the release when it is dropped, if it is over, and from then on at once.
+pub(super) struct Deferred<'a>(&'a Board);
+
+impl Drop for Deferred<'_> {
+    fn drop(&mut self) {
+        let deferred = self.0.memory().deferred.take();
+        if let Some(Some(outcome)) = deferred {
+            self.0.released(outcome);
+        }
+    }
 }
 
 impl Board {
-    pub(super) fn new(name: Name, owner: &str, clock: Clock, telemetry: Telemetry) -> Self {
-        telemetry.send(Event::Registered { name: Arc::clone(&name) });
+    /// Of a candidate.
+    pub(super) fn new(locks: &LockClient, key: &Key, group: Option<GroupSender>) -> Self {
+        let board = Self::blank(locks, key, group, false);
+        board.telemetry.send(Event::Registered { name: board.name() });
+        board
+    }
+
+    /// Of an observer, which has no part in the election and so none in its metrics.
+    pub(super) fn observing(locks: &LockClient, key: &Key, group: GroupSender) -> Self {
+        Self::blank(locks, key, Some(group), true)
+    }
+
+    fn blank(locks: &LockClient, key: &Key, group: Option<GroupSender>, observes: bool) -> Self {
+        let context = locks.context();
+        let clock = context.clock;
         Self {
-            name,
-            owner: owner.into(),
+            name: key.partition().into(),
+            owner: locks.owner().into(),
             clock,
-            telemetry,
+            telemetry: context.telemetry.clone(),
+            observes,
             status: watch::Sender::new(Status::new(clock)),
-            transitions: broadcast::Sender::new(BACKLOG),
+            transitions: OnceLock::new(),
+            group,
+            beacon: Arc::new(Beacon::new(clock)),
             memory: Mutex::default(),
         }
     }
@@ -55,7 +93,11 @@ impl Board {
     }
 
     pub(super) fn transitions(&self) -> broadcast::Receiver<Transition> {
-        self.transitions.subscribe()
+        self.transitions.get_or_init(|| broadcast::Sender::new(BACKLOG)).subscribe()
+    }
+
+    pub(super) fn beacon(&self) -> &Arc<Beacon> {
+        &self.beacon
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -80,12 +122,17 @@ impl Board {
         });
         if let Some(transition) = told {
             // Nobody may be listening.
-            let _ = self.transitions.send(transition);
+            if let Some(group) = &self.group {
+                let _ = group.send((self.name(), transition.clone()));
+            }
+            if let Some(transitions) = self.transitions.get() {
+                let _ = transitions.send(transition);
+            }
         }
     }
 
     fn set_role(&self, status: &mut Status, role: Role) {
-        if status.role != role {
+        if status.role != role && !matches!(status.role, Role::Stopped(_)) {
             status.role = role;
             status.since = self.clock.now();
         }
@@ -111,10 +158,39 @@ impl Board {
         });
     }
 
-    pub(super) fn stopped(&self) {
-        if self.status.borrow().role != Role::Stopped {
-            self.turn(|status| self.set_role(status, Role::Stopped), |epoch| Transition::Stopped { epoch });
+    /// The first reason stands.
+    pub(super) fn stopped(&self, reason: StopReason) {
+        if !matches!(self.status.borrow().role, Role::Stopped(_)) {
+            let change = |status: &mut Status| {
+                self.set_role(status, Role::Stopped(reason));
+                status.leader = None;
+                (status.leader_since, status.leader_until) = (None, None);
+            };
+            self.turn(change, |epoch| Transition::Stopped { epoch, reason });
         }
+    }
+
+    pub(super) fn paused(&self, paused: bool) {
+        if self.status.send_if_modified(|status| std::mem::replace(&mut status.is_paused, paused) != paused) {
+            self.telemetry.send(Event::Paused { name: self.name(), paused });
+        }
+    }
+
+    /// From here on the release of this term is told when what is returned is dropped: after the callbacks.
+    pub(super) fn defer_release(&self) -> Deferred<'_> {
+        self.memory().deferred = Some(None);
+        Deferred(self)
+    }
+
+    fn release_is_over(&self, outcome: ReleaseOutcome) {
+        {
+            let mut memory = self.memory();
+            if let Some(deferred) = &mut memory.deferred {
+                *deferred = Some(outcome);
+                return;
+            }
+        }
+        self.released(outcome);
     }
 
     fn elected(&self, cell: &Arc<LeaseCell>) {
@@ -125,6 +201,7 @@ impl Board {
             self.set_role(status, Role::Leader);
             status.term = Some(Arc::clone(cell));
             status.trouble = None;
+            (status.leader_since, status.leader_until) = (Some(self.clock.now()), None);
             status.leader =
                 Some(LeaderInfo { owner: self.owner.to_string(), data, fencing_token: Some(token), acquired_at: None });
         };
@@ -138,7 +215,7 @@ impl Board {
             status.last_end = Some(reason);
             if reason.is_forced() {
                 self.set_role(status, Role::Follower);
-                status.leader = None;
+                set_leader(status, None, self.clock.now());
             }
         };
         self.turn(change, |epoch| Transition::Demoted { epoch, reason });
@@ -152,11 +229,9 @@ impl Board {
 
     fn released(&self, outcome: ReleaseOutcome) {
         let change = |status: &mut Status| {
-            if status.role != Role::Stopped {
-                self.set_role(status, Role::Follower);
-            }
+            self.set_role(status, Role::Follower);
             status.last_release = Some(outcome);
-            status.leader = None;
+            set_leader(status, None, self.clock.now());
             status.term = None;
         };
         self.turn(change, |epoch| Transition::Released { epoch, outcome });
@@ -168,15 +243,16 @@ impl Board {
 
     fn leaderless_until_now(&self) {
         let since = self.memory().leaderless_since.take();
-        if let Some(since) = since {
+        if let Some(since) = since.filter(|_| !self.observes) {
             let time = self.clock.now().since(since);
             self.telemetry.send(Event::Leaderless { name: self.name(), time });
         }
     }
 
-    fn observed(&self, found: &Found, noted: Noted) {
+    fn observed(&self, found: &Found, noted: Noted, held_until: Option<Moment>) {
+        let held_until = held_until.filter(|until| *until > self.clock.now());
         let leader = match found {
-            Found::Record(record) if !record.is_released() => Some(LeaderInfo {
+            Found::Record(record) if held_until.is_some() => Some(LeaderInfo {
                 owner: record.owner().to_owned(),
                 data: record.data().map(<[u8]>::to_vec),
                 fencing_token: record.fencing_token(),
@@ -187,6 +263,15 @@ impl Board {
         if let Noted::TokenRegressed { floor, found } = noted {
             self.telemetry.send(Event::TokenRegressed { name: self.name(), floor, found });
         }
+        // A heartbeat is no news by itself: nobody is woken.
+        self.status.send_if_modified(|status| {
+            status.leader_until = held_until.filter(|_| matches!(status.role, Role::Unknown | Role::Follower));
+            false
+        });
+        self.leader_is(leader);
+    }
+
+    fn leader_is(&self, leader: Option<LeaderInfo>) {
         let (changed, role) = {
             let status = self.status.borrow();
             (status.leader != leader || status.role == Role::Unknown, status.role)
@@ -204,7 +289,7 @@ impl Board {
         let told = leader.as_ref().map(|leader| leader.owner.clone());
         let change = |status: &mut Status| {
             self.set_role(status, Role::Follower);
-            status.leader.clone_from(&leader);
+            set_leader(status, leader.clone(), self.clock.now());
         };
         self.turn(change, |epoch| Transition::LeaderChanged { epoch, leader: leader.clone() });
         self.telemetry.send(Event::LeaderChanged { name: self.name(), leader: told });
@@ -222,6 +307,18 @@ impl Board {
         }
     }
 
+    /// A callback panicked or hung.
+    pub(super) fn callback_failed(&self, callback: &'static str, why: String) {
+        self.telemetry.send(Event::CallbackFailed { name: self.name(), callback, why });
+    }
+
+    /// The store answered or did not: as good a moment as any to look whether the work gives signs of life.
+    fn look_at_beacon(&self) {
+        if let Some(age) = self.beacon.age() {
+            self.telemetry.send(Event::Beacon { name: self.name(), age });
+        }
+    }
+
     pub(super) fn failed(&self, error: &Error, renewal: bool) {
         let (kind, message) = (error.kind(), error.to_string());
         let mut first = false;
@@ -234,6 +331,18 @@ impl Board {
     }
 }
 
+/// Who leads, and since when it was seen.
+fn set_leader(status: &mut Status, leader: Option<LeaderInfo>, now: Moment) {
+    if leader.is_none() {
+        (status.leader_since, status.leader_until) = (None, None);
+    }
+    let term = |leader: &LeaderInfo| (leader.owner.clone(), leader.fencing_token);
+    if leader.is_some() && status.leader.as_ref().map(term) != leader.as_ref().map(term) {
+        status.leader_since = Some(now);
+    }
+    status.leader = leader;
+}
+
 /// Troubles of the record rather than of the store: an answer alone does not end them.
 fn is_obstacle(trouble: &Trouble) -> bool {
     use crate::error::ErrorKind;
@@ -242,9 +351,14 @@ fn is_obstacle(trouble: &Trouble) -> bool {
 
 impl Watcher for Board {
     fn note(&self, note: Note<'_>) {
+        if matches!(note, Note::Contact | Note::Failed { .. }) {
+            self.look_at_beacon();
+        }
         match note {
             Note::Contact => self.contact(),
-            Note::Observed { found, noted } => self.observed(found, noted),
+            Note::Closed => self.stopped(StopReason::ShutDown),
+            Note::Observed { found, noted, held_until } => self.observed(found, noted, held_until),
+            Note::Expired => self.leader_is(None),
             Note::Obstacle(error) => match error {
                 Some(error) => self.failed(error, false),
                 None => {
@@ -260,7 +374,8 @@ impl Watcher for Board {
                 self.telemetry.send(Event::Renewed { name: self.name(), took, margin });
             }
             Note::Ended { cell, reason } => self.ended(cell, reason),
-            Note::Released { outcome } => self.released(outcome),
+            Note::Released { outcome } => self.release_is_over(outcome),
+            Note::Stuck => self.telemetry.send(Event::Stuck { name: self.name() }),
         }
     }
 }

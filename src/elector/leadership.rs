@@ -30,16 +30,26 @@ use crate::lock::{Lock, Pin};
 pub struct Leadership {
     lock: Option<Lock>,
     control: TermControl,
-    /// Under `run` the end of the work ends the term, so that its reason is the work's.
-    scoped: bool,
+    scope: Scope,
     /// Whoever still has the leadership may be making its last writes: the release waits, within its bound.
     _pin: Pin,
 }
 
+/// What it means when the leadership is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// It is given up.
+    Own,
+    /// Under `run`: work must stop, and the end of the work ends the term, so that its reason is the work's.
+    Work,
+    /// Under a service: nothing, the term goes on.
+    Term,
+}
+
 impl Leadership {
-    pub(crate) fn new(lock: Lock, control: TermControl, scoped: bool) -> Self {
+    pub(super) fn new(lock: Lock, control: TermControl, scope: Scope) -> Self {
         let pin = Pin::new(control.cell());
-        Self { lock: Some(lock), control, scoped, _pin: pin }
+        Self { lock: Some(lock), control, scope, _pin: pin }
     }
 
     /// The number of this term: larger than that of every term before it. Send it with every effect.
@@ -103,6 +113,33 @@ impl Leadership {
         guard(&self.control, work).await
     }
 
+    /// Runs work that blocks on tokio's threads for such work, and waits until it ends or leadership does, whichever is
+    /// first. A blocked thread can't be dropped: after the end of leadership the work goes on, so it must ask its view
+    /// ([`is_valid`](LeadershipView::is_valid) or [`ensure`](LeadershipView::ensure)) before each step that has an effect, and return. The
+    /// release waits for it, within the bound; what must stop at the bound whatever it does needs
+    /// [`end_process_when_stuck`](crate::ElectorBuilder::end_process_when_stuck).
+    ///
+    /// On a thread pool of your own, hand each job a [`view`](Self::view) and let it ask the same way.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotHeld`] when leadership ended first, or had before; [`ErrorKind::InvalidInput`] outside of a tokio runtime.
+    ///
+    /// # Panics
+    ///
+    /// If `work` does.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop the thread.
+    pub async fn guard_blocking<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        F: FnOnce(LeadershipView) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.view().guard_blocking(work).await
+    }
+
     /// How long this process has led.
     pub fn held_for(&self) -> Duration {
         self.control.cell().held_for()
@@ -115,7 +152,7 @@ impl Leadership {
 
     /// A view for a sub-task. The release waits, within its bound, until the last view is gone.
     pub fn view(&self) -> LeadershipView {
-        LeadershipView { control: self.control.clone(), _pin: Pin::new(self.control.cell()) }
+        LeadershipView::new(self.control.clone())
     }
 
     /// Changes what followers read as the leader's data, with a heartbeat that is sent now.
@@ -130,11 +167,25 @@ impl Leadership {
     /// # Cancel safety
     ///
     /// The release goes on without its future.
-    pub async fn resign(mut self) -> ReleaseOutcome {
+    pub async fn resign(self) -> ReleaseOutcome {
+        self.give_up(EndReason::Resigned).await
+    }
+
+    /// As [`resign`](Self::resign), in favour of another candidate: this process stays out until it has seen another lead, for a
+    /// lease at most.
+    ///
+    /// # Cancel safety
+    ///
+    /// The release goes on without its future.
+    pub async fn hand_over(self) -> ReleaseOutcome {
+        self.give_up(EndReason::HandedOver).await
+    }
+
+    async fn give_up(mut self, reason: EndReason) -> ReleaseOutcome {
         let cell = std::sync::Arc::clone(self.control.cell());
         let lock = self.lock.take();
         if let Some(lock) = &lock {
-            lock.resign(EndReason::Resigned);
+            lock.resign(reason);
             self.control.leadership_dropped();
         }
         // Lets go of the pin: from here on only views hold the release back.
@@ -146,12 +197,13 @@ impl Leadership {
 impl Drop for Leadership {
     fn drop(&mut self) {
         let Some(lock) = self.lock.take() else { return };
-        // The token fires at once, whatever the keeper is doing.
-        self.control.cell().cancelled().cancel();
-        if self.scoped {
-            self.control.keep(lock);
-        } else {
-            lock.resign(EndReason::Resigned);
+        if self.scope != Scope::Term {
+            // The token fires at once, whatever the keeper is doing.
+            self.control.cell().cancelled().cancel();
+        }
+        match self.scope {
+            Scope::Own => lock.resign(EndReason::Resigned),
+            Scope::Work | Scope::Term => self.control.keep(lock),
         }
         self.control.leadership_dropped();
     }
@@ -165,6 +217,11 @@ pub struct LeadershipView {
 }
 
 impl LeadershipView {
+    pub(super) fn new(control: TermControl) -> Self {
+        let pin = Pin::new(control.cell());
+        Self { control, _pin: pin }
+    }
+
     /// See [`Leadership::fencing_token`].
     pub fn fencing_token(&self) -> u64 {
         self.control.cell().token()
@@ -205,6 +262,45 @@ impl LeadershipView {
     /// Dropping the future drops `work`.
     pub async fn guard<F: Future>(&self, work: F) -> Result<F::Output, Error> {
         guard(&self.control, work).await
+    }
+}
+
+impl LeadershipView {
+    /// See [`Leadership::guard_blocking`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotHeld`] when leadership ended first, or had before; [`ErrorKind::InvalidInput`] outside of a tokio runtime.
+    ///
+    /// # Panics
+    ///
+    /// If `work` does.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop the thread.
+    pub async fn guard_blocking<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        F: FnOnce(Self) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.ensure(Duration::ZERO)?;
+        let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                "blocking work runs on a tokio runtime's threads: call it inside of one",
+            )
+            .with_source(error)
+        })?;
+        let view = self.clone();
+        let done = runtime.spawn_blocking(move || work(view));
+        match self.guard(done).await? {
+            Ok(output) => Ok(output),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(ended(&self.control)),
+            },
+        }
     }
 }
 

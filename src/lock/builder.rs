@@ -301,7 +301,7 @@ impl LockClientBuilder {
     #[cfg(feature = "test-util")]
     fn sources(&self) -> (Clock, Entropy) {
         match self.seed {
-            Some(seed) => (Clock::Runtime(tokio::time::Instant::now()), Entropy::Seeded(seed.into())),
+            Some(seed) => (Clock::simulated(), Entropy::Seeded(seed.into())),
             None => (Clock::System, Entropy::System),
         }
     }

@@ -46,7 +46,8 @@ pub(super) async fn campaign(
     let settings = &context.settings;
     let create_first = settings.delete_on_release && request.creation == Creation::Allowed;
     let poll = request.refresh.unwrap_or(settings.timing.poll());
-    let candidate = Candidate::new(poll, settings.timing.lease(), settings.absence(), create_first);
+    let candidate =
+        Candidate::new(poll, settings.timing.lease(), settings.absence(), create_first).restrained(request.restraint);
     let _following = context.follow(&request.key);
     let end = if let Patience::Until(end) = request.patience { Some(end) } else { None };
     let mut campaign = Campaign { context, request, candidate, looked: false, last_error: None, end };
@@ -61,6 +62,9 @@ pub(super) async fn campaign(
         let (base, token) = match waited {
             Ok(Waited::Claim(base, token)) => (base, token),
             other => {
+                if other.as_ref().is_err_and(|error| error.kind() == ErrorKind::Closed) {
+                    campaign.request.watcher.note(Note::Closed);
+                }
                 let told = other.map(|waited| if let Waited::Reentered(lock) = waited { Some(lock) } else { None });
                 // Whoever asked may have gone meanwhile.
                 let _ = answer.send(told);
@@ -106,7 +110,14 @@ impl Campaign {
                 return Ok(Waited::Reentered(lock));
             }
             let now = self.now();
-            let next = self.context.with_known(&self.request.key, |known| self.candidate.next(&known.observation, now));
+            self.candidate.set_paused(self.request.candidacy.is_paused());
+            let (next, expired) = self.context.with_known(&self.request.key, |known| {
+                let expired = known.observation.held_until().is_some_and(|until| now >= until);
+                (self.candidate.next(&known.observation, now), expired)
+            });
+            if expired {
+                self.request.watcher.note(Note::Expired);
+            }
             match next {
                 Next::Claim { base, token } => {
                     if let Some(token) = self.cleared(base.as_ref(), token).await? {
@@ -231,10 +242,11 @@ impl Campaign {
         }
     }
 
-    async fn wait(&self, until: Moment) {
+    async fn wait(&mut self, until: Moment) {
         let mut jumped = self.context.jumped.subscribe();
         tokio::select! { biased;
             _ = jumped.changed() => {}
+            () = self.request.candidacy.changed() => {}
             () = self.context.clock.sleep_until(until) => {}
         }
     }

@@ -30,6 +30,7 @@ pub(crate) struct LeaseCell {
     lowered: Notify,
     outcome: watch::Sender<Option<ReleaseOutcome>>,
     since: Moment,
+    finished: OnceLock<Moment>,
     token: u64,
 }
 
@@ -47,6 +48,7 @@ impl LeaseCell {
             lowered: Notify::new(),
             outcome: watch::Sender::new(None),
             since: clock.now(),
+            finished: OnceLock::new(),
             token,
         }
     }
@@ -107,6 +109,7 @@ impl LeaseCell {
 
     pub(crate) fn finish(&self, outcome: ReleaseOutcome) {
         self.deadline.store(OVER, Ordering::Release);
+        let _ = self.finished.set(self.clock.now());
         self.outcome.send_replace(Some(outcome));
     }
 
@@ -144,6 +147,19 @@ impl LeaseCell {
 
     pub(crate) fn token(&self) -> u64 {
         self.token
+    }
+
+    pub(crate) fn since(&self) -> Moment {
+        self.since
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.outcome.borrow().is_some()
+    }
+
+    /// When its release was over.
+    pub(crate) fn finished_at(&self) -> Option<Moment> {
+        self.finished.get().copied()
     }
 
     pub(crate) fn held_for(&self) -> Duration {

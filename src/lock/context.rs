@@ -1,6 +1,7 @@
 //! What all tasks of one client share on the keeper, and what they tell to whoever watches.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ pub(crate) struct Context {
     pub(crate) entropy: Entropy,
     pub(crate) settings: Settings,
     pub(crate) telemetry: Telemetry,
+    /// When the keeper looked at its clock last.
+    progress: AtomicU64,
     /// Fires on a clock jump: deadlines may have passed while timers stood still (R9).
     pub(crate) jumped: watch::Sender<()>,
     pub(crate) closing: CancellationToken,
@@ -98,6 +101,7 @@ impl Drop for Following {
 impl Context {
     pub(crate) fn new(store: Store, clock: Clock, entropy: Entropy, settings: Settings, telemetry: Telemetry) -> Self {
         Self {
+            progress: AtomicU64::new(clock.now().nanos()),
             store,
             clock,
             entropy,
@@ -109,6 +113,14 @@ impl Context {
             known: Mutex::default(),
             report: Mutex::default(),
         }
+    }
+
+    pub(super) fn note_progress(&self) {
+        self.progress.store(self.clock.now().nanos(), Ordering::Release);
+    }
+
+    pub(super) fn progressed_within(&self, time: Duration) -> bool {
+        self.clock.now().since(Moment::from_nanos(self.progress.load(Ordering::Acquire))) < time
     }
 
     /// Runs `look` on what is known of `key`.
@@ -153,15 +165,16 @@ impl Context {
         by: Consistency,
         watcher: &dyn Watcher,
     ) -> Noted {
-        let noted = self.with_known(key, |known| {
+        let (noted, held_until) = self.with_known(key, |known| {
             if let Found::Record(record) = found {
                 known.text = Some(record.duration_text());
             }
-            known.observation.observe(found.seen(), sent, ReceivedAt(now), by)
+            let noted = known.observation.observe(found.seen(), sent, ReceivedAt(now), by);
+            (noted, known.observation.held_until())
         });
         watcher.note(Note::Contact);
         if noted != Noted::Stale {
-            watcher.note(Note::Observed { found, noted });
+            watcher.note(Note::Observed { found, noted, held_until });
         }
         noted
     }
@@ -220,7 +233,12 @@ pub(crate) enum Note<'a> {
     /// The store answered.
     Contact,
     /// What the record is now.
-    Observed { found: &'a Found, noted: Noted },
+    /// `held_until`: when its lease is over if it does not change, `None` if it is free.
+    Observed { found: &'a Found, noted: Noted, held_until: Option<Moment> },
+    /// The lease of the record that was observed last is over.
+    Expired,
+    /// The client was shut down while somebody followed the record.
+    Closed,
     /// The record is one that is never taken over (R14), or is no longer one.
     Obstacle(Option<&'a Error>),
     /// A request failed. Its effect is unknown.
@@ -239,6 +257,8 @@ pub(crate) enum Note<'a> {
     Ended { cell: &'a Arc<LeaseCell>, reason: EndReason },
     /// The release is over.
     Released { outcome: ReleaseOutcome },
+    /// Work did not stop at its bound; the process is about to be ended.
+    Stuck,
 }
 
 /// For plain locks, that nobody watches.

@@ -1,13 +1,15 @@
 //! Holding: renew, notice the end, drain, release. One task a lock, each on its own schedule.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::cell::LeaseCell;
 use super::context::{Context, Note, Watcher};
 use super::handle::{Beat, Control, Lock, Shared, not_held};
-use super::request::{Answer, Patience, Request};
+use super::limits;
+use super::request::{Answer, Patience, Request, Stuck};
 use super::tenure::{Tenure, Unsettled, outcome_of};
 use crate::ending::{EndReason, ReleaseOutcome};
 use crate::error::Error;
@@ -49,6 +51,10 @@ struct Hold<'a> {
     lost: bool,
     /// Whoever held it has let go: no handle can be acting on it any more. (Leaderships are counted by pins alone.)
     let_go: bool,
+    /// Ends that the holder's settings ask for.
+    limits: limits::Watch<'a>,
+    /// Work did not stop at its bound, and the process ends when this has passed.
+    condemned: bool,
     /// A heartbeat off the schedule was asked for and has not been sent yet.
     beat_wanted: bool,
     /// Who asked for it.
@@ -98,6 +104,8 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
         drain_until: None,
         lost: false,
         let_go: request.patience == Patience::Election,
+        limits: limits::Watch::new(&request.limits, cell.since()),
+        condemned: false,
         beat_wanted: false,
         asking: Vec::new(),
         waiting: Vec::new(),
@@ -105,13 +113,8 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
     let mut handles_gone = false;
     while outcome_of(hold.tenure.phase()).is_none() {
         let ending = hold.drain_until.is_some();
-        let (clock, end_of_drain) = (hold.cell.clock(), hold.drain_until);
-        let drained = async move {
-            match end_of_drain {
-                Some(until) => clock.sleep_until(until).await,
-                None => std::future::pending().await,
-            }
-        };
+        let drained = sleep_until(&cell, hold.drain_until);
+        let limited = sleep_until(&cell, hold.limits.due(hold.now()));
         tokio::select! { biased;
             control = controls.recv(), if !handles_gone => {
                 handles_gone = control.is_none();
@@ -120,6 +123,7 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
             () = closing.cancelled(), if !ending => hold.resign(EndReason::ShutDown),
             () = cell.unpinned() => {}
             () = drained, if hold.winding_down() => {}
+            () = limited, if !ending => hold.check_limits(),
             () = hold.tenure.turn() => {}
         }
         hold.after_each_step();
@@ -132,6 +136,17 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
     let place = context.report(&request.key, outcome)?;
     (outcome == ReleaseOutcome::Unknown).then_some(Unsettled { place, tenure: hold.tenure })
 }
+
+async fn sleep_until(cell: &Arc<LeaseCell>, until: Option<Moment>) {
+    match until {
+        Some(until) => cell.clock().sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How long the herald has to tell why the process ends: less than the shortest guard time, which is what is left
+/// after the hard deadline.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 fn answer_all(asking: impl Iterator<Item = Asking>, result: &Result<(), Error>) {
     for done in asking {
@@ -209,6 +224,13 @@ impl Hold<'_> {
         }
     }
 
+    fn check_limits(&mut self) {
+        let now = self.now();
+        if let Some(reason) = self.limits.check(now) {
+            self.resign(reason);
+        }
+    }
+
     fn end(&self, reason: EndReason) {
         let first = self.cell.reason().is_none();
         self.cell.end(reason);
@@ -249,10 +271,24 @@ impl Hold<'_> {
                 self.cell.publish(None, None);
                 self.tenure.holder().work_ended(now);
             } else if self.drain_until.is_some_and(|until| now >= until) {
-                // It did not stop: no release, the lease runs out by itself.
                 self.cell.publish(None, None);
-                self.tenure.holder().abandon();
+                self.did_not_stop(now);
             }
+        }
+    }
+
+    /// Work is past its bound, and still there.
+    fn did_not_stop(&mut self, now: Moment) {
+        match self.request.stuck {
+            // No release: the lease runs out by itself.
+            Stuck::LetExpire => self.tenure.holder().abandon(),
+            Stuck::EndProcess if !self.condemned => {
+                self.condemned = true;
+                self.drain_until = Some(now.after(LAST_WORDS));
+                self.tenure.watcher().note(Note::Stuck);
+            }
+            // The only hard way to stop what blocks a thread. No destructor and no exit handler may put it off.
+            Stuck::EndProcess => std::process::abort(),
         }
     }
 }

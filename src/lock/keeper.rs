@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -15,7 +16,7 @@ use super::campaign::campaign;
 use super::context::Context;
 use super::request::{Answer, Request};
 use super::tenure::Unsettled;
-use crate::clock::{Clock, watch_for_jumps};
+use crate::clock::watch_for_jumps;
 use crate::ending::ReleaseOutcome;
 use crate::error::{Error, ErrorKind};
 use crate::store::Key;
@@ -35,6 +36,9 @@ pub(super) enum Place {
     #[cfg(feature = "test-util")]
     CurrentRuntime,
 }
+
+/// A keeper that has not looked at its clock for so long is stuck; it does so every 250 ms.
+const MAX_STALL: Duration = Duration::from_secs(5);
 
 /// What the keeper has when it is ready: made on its own thread, so that connections and credentials are its own.
 pub(super) struct Ready {
@@ -74,6 +78,11 @@ impl Keeper {
 
     pub(crate) fn context(&self) -> &Arc<Context> {
         &self.context
+    }
+
+    /// Whether the keeper still runs and has done so a moment ago.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.commands.is_closed() && self.context.progressed_within(MAX_STALL)
     }
 
     pub(super) fn table_was_checked(&self) -> bool {
@@ -156,10 +165,13 @@ async fn keep(
         return;
     }
     let mut watch = JoinSet::new();
-    if matches!(context.clock, Clock::System) {
-        let context = Arc::clone(&context);
-        watch.spawn(watch_for_jumps(context.clock, move || context.jumped.send_modify(|()| {})));
-    }
+    let looking = Arc::clone(&context);
+    watch.spawn(watch_for_jumps(context.clock, move |jumped| {
+        looking.note_progress();
+        if jumped {
+            looking.jumped.send_modify(|()| {});
+        }
+    }));
     let mut tasks = JoinSet::new();
     // Of their own, so that a status page that reads on and on holds up no shutdown.
     let mut calls = JoinSet::new();

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use tokio::sync::{oneshot, watch};
 
 use super::context::{Unwatched, Watcher};
 use super::handle::Lock;
+use super::limits::Limits;
 use crate::error::Error;
-use crate::protocol::Moment;
+use crate::protocol::{Moment, Restraint};
 use crate::store::{DataChange, Key};
 
 /// How long an acquisition waits.
@@ -38,6 +40,45 @@ pub(crate) enum Creation {
     Refused,
 }
 
+/// Whether what is free is claimed.
+#[derive(Debug, Clone)]
+pub(crate) enum Candidacy {
+    Open,
+    /// Not while this says `true`.
+    Pausable(watch::Receiver<bool>),
+    /// Never: an observer.
+    Never,
+}
+
+impl Candidacy {
+    pub(super) fn is_paused(&self) -> bool {
+        match self {
+            Self::Open => false,
+            Self::Pausable(paused) => *paused.borrow(),
+            Self::Never => true,
+        }
+    }
+
+    /// Waits until it may have changed.
+    pub(super) async fn changed(&mut self) {
+        if let Self::Pausable(paused) = self
+            && paused.changed().await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+}
+
+/// What to do with work that has not stopped at its bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stuck {
+    /// No release: the lease runs out by itself.
+    LetExpire,
+    /// The process ends, here and now.
+    EndProcess,
+}
+
 /// What is asked for.
 pub(crate) struct Request {
     pub(crate) key: Key,
@@ -50,6 +91,10 @@ pub(crate) struct Request {
     pub(crate) refresh: Option<Duration>,
     pub(crate) first_miss_ends: bool,
     pub(crate) drain: Duration,
+    pub(crate) candidacy: Candidacy,
+    pub(crate) restraint: Restraint,
+    pub(crate) limits: Limits,
+    pub(crate) stuck: Stuck,
     pub(crate) watcher: Arc<dyn Watcher>,
 }
 
@@ -69,10 +114,17 @@ impl Request {
             refresh: None,
             first_miss_ends: false,
             drain: DRAIN,
+            candidacy: Candidacy::Open,
+            restraint: Restraint::default(),
+            limits: Limits::default(),
+            stuck: Stuck::LetExpire,
             watcher: Arc::new(Unwatched),
         }
     }
 }
+
+/// An answer on its way.
+pub(crate) type Pending = oneshot::Receiver<Answer>;
 
 /// `Ok(None)` only for [`Patience::Try`].
 pub(crate) type Answer = Result<Option<Lock>, Error>;

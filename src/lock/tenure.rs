@@ -336,10 +336,6 @@ pub(super) fn outcome_of(phase: Phase) -> Option<ReleaseOutcome> {
         Phase::Ended(Release::AlreadyGone) | Phase::Refused => Some(ReleaseOutcome::AlreadyGone),
         Phase::Ended(Release::Unknown) => Some(ReleaseOutcome::Unknown),
         Phase::Ended(Release::Expired) => Some(ReleaseOutcome::Expired),
-        Phase::Claiming
-        | Phase::Holding
-        | Phase::Draining
-        | Phase::Releasing
-        | Phase::Lost(_) => None,
+        Phase::Claiming | Phase::Holding | Phase::Draining | Phase::Releasing | Phase::Lost(_) => None,
     }
 }

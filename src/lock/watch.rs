@@ -45,6 +45,9 @@ impl Watcher for LockWatch {
             Note::Obstacle(Some(error)) => self.failed(error, false),
             Note::Observed { .. }
             | Note::Obstacle(None)
+            | Note::Expired
+            | Note::Stuck
+            | Note::Closed
             | Note::ForcedRead
             | Note::Ambiguous { .. }
             | Note::Claimed { .. }

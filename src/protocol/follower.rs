@@ -224,6 +224,14 @@ impl Observation {
         }
     }
 
+    /// When the lease of the record that was seen last is over, if it was held.
+    pub(crate) fn held_until(&self) -> Option<Moment> {
+        match &self.latest {
+            Some(Latest::Record { sighting, .. }) if !sighting.released => Some(self.lease_end()),
+            Some(Latest::Record { .. } | Latest::Absent { .. } | Latest::Malformed { .. }) | None => None,
+        }
+    }
+
     /// Since when this very version is known, if it is.
     pub(crate) fn known_since(&self, version: &Version) -> Option<Moment> {
         match &self.latest {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dynamo_elector::{Call, Elector, Embedded, EndReason, ErrorKind, Fault, Faults, Role, Timing, Transition};
+use dynamo_elector::{Call, Elector, Embedded, EndReason, ErrorKind, Fault, Faults, Role, StopReason, Timing, Transition};
 use futures::StreamExt;
 use tokio::time::Instant;
 
@@ -155,7 +155,7 @@ async fn run_leads_again_and_again_and_survives_failing_work() {
     }
     assert_eq!(reasons, [EndReason::WorkEnded, EndReason::WorkFailed, EndReason::WorkFailed, EndReason::ShutDown]);
     elector.shutdown().await;
-    assert_eq!(elector.status().borrow().role, Role::Stopped);
+    assert_eq!(elector.status().borrow().role, Role::Stopped(StopReason::ShutDown));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,126 @@
+//! Work under a term: polled to its end or to its bound, and how the term ends after it.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::FutureExt;
+
+use super::{Elector, TermControl, WorkResult};
+use crate::ending::EndReason;
+use crate::error::{BoxError, Error, ErrorKind};
+use crate::lock::{Pin, Stuck};
+use crate::status::StopReason;
+
+/// How often a drain looks whether leadership was meanwhile lost by force, which shortens its bound.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Ends the term when the work ends, or when its future is dropped in the middle of it.
+pub(super) struct TermGuard {
+    term: TermControl,
+    pub(super) reason: EndReason,
+}
+
+impl TermGuard {
+    pub(super) fn new(term: &TermControl) -> Self {
+        Self { term: term.clone(), reason: EndReason::Resigned }
+    }
+}
+
+impl Drop for TermGuard {
+    fn drop(&mut self) {
+        self.term.resign(self.reason);
+    }
+}
+
+/// How work ended.
+pub(super) enum Ended {
+    Ok,
+    Failed(BoxError),
+    /// It did not stop within its bound and was dropped.
+    Dropped,
+}
+
+impl Elector {
+    /// Polls the work inline, to its end or to its bound.
+    pub(super) async fn drive(&self, term: &TermControl, work: impl Future<Output = WorkResult>) -> Ended {
+        // I5: no release while this pin exists; it is dropped after the work.
+        let _pin = Pin::new(term.cell());
+        let work = pin!(AssertUnwindSafe(work).catch_unwind());
+        tokio::select! { biased;
+            result = work => match result {
+                Ok(Ok(())) => Ended::Ok,
+                Ok(Err(error)) => Ended::Failed(error),
+                Err(panic) => Ended::Failed(format!("it panicked: {}", panic_text(&*panic)).into()),
+            },
+            () = self.bound(term) => Ended::Dropped,
+            // In the very task that polls the work: work that blocks it is silent.
+            never = self.inner.board.beacon().beat() => match never {},
+        }
+    }
+
+    /// R7: voluntary, the drain timeout from the token on; forced, the hard deadline. Where the process ends instead, the
+    /// keeper sees to it: nothing is dropped here.
+    async fn bound(&self, term: &TermControl) {
+        let cell = term.cell();
+        cell.cancelled().cancelled().await;
+        // The user may have dropped the leadership while the work goes on: that is a resignation.
+        if cell.reason().is_none() {
+            term.resign(EndReason::Resigned);
+        }
+        if self.inner.settings.stuck == Stuck::EndProcess {
+            std::future::pending::<()>().await;
+        }
+        let clock = cell.clock();
+        let drained = clock.now().after(self.inner.settings.drain_timeout);
+        loop {
+            let forced = cell.reason().is_some_and(EndReason::is_forced) || !cell.is_valid();
+            let until = if forced { cell.hard_deadline() } else { drained };
+            let now = clock.now();
+            if now >= until {
+                return;
+            }
+            clock.sleep_until(until.min(now.after(LOOK_AGAIN))).await;
+        }
+    }
+
+    /// Takes down what became of the work, and whether this elector is to stop for it.
+    pub(super) fn settle(&self, ended: Ended) -> Option<Result<(), Error>> {
+        let settings = &self.inner.settings;
+        match ended {
+            Ended::Ok => {
+                self.seat().failures = 0;
+                settings.stop_after_success.then_some(Ok(()))
+            }
+            Ended::Dropped => {
+                self.seat().failures = 0;
+                None
+            }
+            Ended::Failed(why) => {
+                tracing::warn!(name = self.name(), %why, "the work failed; stepping down");
+                let mut seat = self.seat();
+                seat.failures = seat.failures.saturating_add(1);
+                let error = Error::new(ErrorKind::WorkFailed, format!("the work failed: {why}")).with_source(why);
+                settings.stop_after_failure.then_some(Err(error))
+            }
+        }
+    }
+
+    /// What `run` and `start` end with once no further term can be won.
+    pub(super) fn no_more_terms(&self, error: Error) -> Result<(), Error> {
+        if error.kind() != ErrorKind::Closed {
+            return Err(error);
+        }
+        self.inner.board.stopped(StopReason::ShutDown);
+        Ok(())
+    }
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
