@@ -171,7 +171,7 @@ impl ObserverBuilder {
             };
             let followed = Followed { board, _pending: self.locks.send(request)? };
             if elections.insert(Arc::clone(&name), followed).is_some() {
-                return Err(invalid(format!("{name} is named twice")));
+                return Err(invalid(format!("election {name} is named twice: name each one once")));
             }
         }
         Ok(Observer { inner: Arc::new(ObserverInner { elections, transitions, _locks: self.locks }) })

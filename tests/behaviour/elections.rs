@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dynamo_elector::{Call, Elector, Embedded, EndReason, ErrorKind, Fault, Faults, Role, StopReason, Timing, Transition};
+use dynamo_elector::{
+    Call, Elector, Embedded, EndReason, ErrorKind, Fault, Faults, Role, StopReason, Timing, Transition,
+};
 use futures::StreamExt;
 use tokio::time::Instant;
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
 mod cancel;
+mod candidacy;
 mod content;
 mod defects;
 mod elections;
@@ -13,17 +14,21 @@ mod input;
 mod isolation;
 mod leases;
 mod locks;
+mod losses;
 mod monitor;
+mod observers;
 mod operators;
 mod privileges;
 mod reading;
 mod refusals;
 mod requests;
+mod services;
 mod shutdown;
 mod support;
 mod tables;
 mod telemetry;
 mod waiting;
+mod watching;
 
 use dynamo_elector::{Embedded, Faults, LockClient, LockClientBuilder};
 

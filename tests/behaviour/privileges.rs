@@ -16,8 +16,8 @@ use policy::{Grant, Place, Policy, Request};
 pub(crate) use recorder::record;
 
 use crate::{
-    cancel, content, elections, fencing, handles, heartbeats, input, isolation, leases, locks, monitor, operators,
-    reading, refusals, requests, shutdown, tables, telemetry, waiting,
+    cancel, candidacy, content, elections, fencing, handles, heartbeats, input, isolation, leases, locks, losses,
+    monitor, observers, operators, reading, refusals, requests, services, shutdown, tables, telemetry, waiting,
 };
 
 /// The tests of a module.
@@ -50,14 +50,14 @@ struct Role {
 const CANDIDATE: Role = Role {
     policy: include_str!("../../iam/candidate.json"),
     place: Place { holder: "nightly-billing", names: &["nightly-billing", "election", "e", "careful", "patient"] },
-    suites: &[elections::suite, telemetry::suite, candidate::suite],
+    suites: &[elections::suite, losses::suite, services::suite, candidacy::suite, telemetry::suite, candidate::suite],
     makes_tables: false,
 };
 
 const OBSERVER: Role = Role {
     policy: include_str!("../../iam/observer.json"),
     place: Place { holder: "nightly-billing", names: &["nightly-billing"] },
-    suites: &[observer::suite],
+    suites: &[observer::suite, observers::suite],
     makes_tables: false,
 };
 
@@ -91,7 +91,7 @@ const ADMIN: Role = Role {
 const ROLES: [&Role; 4] = [&CANDIDATE, &OBSERVER, &LOCK_USER, &ADMIN];
 
 /// Modules that play no role by themselves, such as several at once: they say nothing of any policy.
-const WITHOUT_ROLE: &[&str] = &[];
+const WITHOUT_ROLE: &[&str] = &["tests/behaviour/watching.rs"];
 
 fn lines<T: ToString>(things: impl IntoIterator<Item = T>) -> String {
     things.into_iter().map(|thing| format!("\n  {}", thing.to_string())).collect()

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use dynamo_elector::{Call, Embedded, Error, ErrorKind, Fault, Faults};
+use dynamo_elector::{Call, Embedded, Error, ErrorKind, Fault, Faults, Leadership, Service, WorkResult};
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
@@ -123,6 +123,15 @@ pub(crate) fn simulated<F: Future>(seed: u64, work: impl FnOnce(u64) -> F) -> F:
     fastrand::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(work(seed))
+}
+
+/// A service that does nothing, for as long as it leads.
+pub(crate) struct Idle;
+
+impl Service for Idle {
+    async fn on_elected(&mut self, _: Leadership) -> WorkResult {
+        Ok(())
+    }
 }
 
 /// What a subscriber writes.

@@ -10,7 +10,7 @@ use crate::client;
 use crate::support::Lines;
 
 /// Everything recorded since the last look, as `name{label=value,…}`; of a histogram, how many values.
-fn look(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
+pub(crate) fn look(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
     let snapshot = snapshotter.snapshot().into_vec();
     let text = |key: &metrics::Key| {
         let mut labels: Vec<String> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
@@ -26,7 +26,7 @@ fn look(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
     snapshot.into_iter().map(|(key, _, _, value)| (text(key.key()), number(value))).collect()
 }
 
-fn at(seen: &BTreeMap<String, f64>, key: &str) -> f64 {
+pub(crate) fn at(seen: &BTreeMap<String, f64>, key: &str) -> f64 {
     seen.get(key).copied().unwrap_or(f64::NAN)
 }
 
