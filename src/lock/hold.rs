@@ -33,11 +33,11 @@ impl Drop for Guard {
             let (reason, outcome) = (EndReason::KeeperFailed, ReleaseOutcome::Unknown);
             let first = self.cell.reason().is_none();
             self.cell.end(reason);
-            self.cell.finish(outcome);
             if first {
                 self.watcher.note(Note::Ended { cell: &self.cell, reason });
             }
             self.watcher.note(Note::Released { outcome });
+            self.cell.finish(outcome);
         }
     }
 }
@@ -131,8 +131,9 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
     let outcome = outcome_of(hold.tenure.phase()).unwrap_or(ReleaseOutcome::Unknown);
     answer_all(hold.asking.drain(..).chain(hold.waiting.drain(..)), &Err(not_held()));
     guard.orderly = true;
-    cell.finish(outcome);
+    // Whoever waits for the outcome finds the status up to date.
     hold.tenure.watcher().note(Note::Released { outcome });
+    cell.finish(outcome);
     let place = context.report(&request.key, outcome)?;
     (outcome == ReleaseOutcome::Unknown).then_some(Unsettled { place, tenure: hold.tenure })
 }

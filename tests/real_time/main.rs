@@ -6,6 +6,7 @@ mod conformance;
 mod interop;
 mod load;
 mod server;
+mod services;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +16,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
-use dynamo_elector::{Elector, Embedded, ErrorKind, Leadership, LockClient, Timing};
+use dynamo_elector::{Elector, Embedded, ErrorKind, Leadership, LockClient, Role, Timing};
 use server::Server;
 use tokio::runtime::Runtime;
 
@@ -108,7 +109,7 @@ fn a_blocked_thread_sees_the_deadline_by_itself() {
     let timing = Timing::aggressive();
     let status = elector.status();
     server.hang();
-    let (mut valid_at, mut ended) = (Duration::ZERO, None);
+    let (mut valid_at, mut ended, mut demoted) = (Duration::ZERO, None, None);
     block(&runtime, timing.lease(), |at| {
         // The time is taken before the look: a slow machine can only make it look earlier than it was.
         if leadership.is_valid() {
@@ -117,12 +118,16 @@ fn a_blocked_thread_sees_the_deadline_by_itself() {
         } else {
             ended.get_or_insert(at);
             assert!(!status.borrow().is_leader(), "nor does the status say so");
+            if status.borrow().role == Role::Follower {
+                demoted.get_or_insert(at);
+            }
         }
     });
     assert!(!leadership.is_valid());
     assert!(valid_at <= timing.validity(), "valid {valid_at:?} after the store began to hang");
     let ended = ended.expect("it ends while the thread looks");
     assert!(ended + timing.heartbeat() >= timing.validity(), "not before its time: {ended:?}");
+    assert!(demoted.is_some(), "the status demotes itself, while nothing of the user's runs");
     // The keeper, which is not blocked, had fired the token by then.
     assert!(futures::FutureExt::now_or_never(leadership.cancelled()).is_some());
 }
