@@ -19,6 +19,8 @@ mod protocol;
 mod status;
 mod store;
 mod telemetry;
+#[cfg(feature = "test-util")]
+mod testing;
 mod timing;
 
 pub use elector::{
@@ -36,4 +38,6 @@ pub use lock::{
 };
 pub use status::{LeaderInfo, Role, Status, StopReason, Transition, Trouble};
 pub use store::{DurationText, Key, LockRecord, TableOptions, TableReport};
+#[cfg(feature = "test-util")]
+pub use testing::ScriptedElection;
 pub use timing::{Timing, TimingBuilder, TimingError};

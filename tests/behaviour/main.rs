@@ -22,6 +22,7 @@ mod privileges;
 mod reading;
 mod refusals;
 mod requests;
+mod scripted;
 mod services;
 mod shutdown;
 mod support;

@@ -91,7 +91,7 @@ const ADMIN: Role = Role {
 const ROLES: [&Role; 4] = [&CANDIDATE, &OBSERVER, &LOCK_USER, &ADMIN];
 
 /// Modules that play no role by themselves, such as several at once: they say nothing of any policy.
-const WITHOUT_ROLE: &[&str] = &["tests/behaviour/watching.rs"];
+const WITHOUT_ROLE: &[&str] = &["tests/behaviour/watching.rs", "tests/behaviour/scripted.rs"];
 
 fn lines<T: ToString>(things: impl IntoIterator<Item = T>) -> String {
     things.into_iter().map(|thing| format!("\n  {}", thing.to_string())).collect()
