@@ -24,8 +24,8 @@ mod testing;
 mod timing;
 
 pub use elector::{
-    Elections, Elector, ElectorBuilder, Health, Leadership, LeadershipView, Observer, ObserverBuilder, Running,
-    Service, TermEnded, WorkResult, termination,
+    Elections, Elector, ElectorBuilder, Fence, FenceCondition, FencedWrite, Health, Leadership, LeadershipView,
+    Observer, ObserverBuilder, Running, Service, TermEnded, WorkResult, termination,
 };
 #[cfg(feature = "embedded")]
 pub use embedded::Embedded;

@@ -2,6 +2,7 @@
 
 mod duration_text;
 mod expression;
+mod fenced;
 #[cfg(test)]
 mod fuzz;
 mod key;
@@ -24,11 +25,12 @@ use aws_sdk_dynamodb::types::{
 };
 
 pub use duration_text::DurationText;
+pub(crate) use fenced::{Clauses, and, and_set, is_closed};
 pub use key::Key;
 pub(crate) use key::{Schema, check_partition};
 pub(crate) use operator::Sealed;
-pub(crate) use record::Found;
 pub use record::LockRecord;
+pub(crate) use record::{Found, attribute};
 pub use table::{TableOptions, TableReport};
 pub(crate) use transport::sdk_config;
 

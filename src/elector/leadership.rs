@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::fence::Fence;
 use super::term::TermControl;
 use crate::ending::{EndReason, ReleaseOutcome};
 use crate::error::{Error, ErrorKind};
@@ -55,6 +56,11 @@ impl Leadership {
     /// The number of this term: larger than that of every term before it. Send it with every effect.
     pub fn fencing_token(&self) -> u64 {
         self.control.cell().token()
+    }
+
+    /// Makes writes carry this term's number, so that those of a deposed leader are refused.
+    pub fn fence(&self) -> Fence {
+        self.control.fence()
     }
 
     /// Whether this process may act: one clock read, no lock, no I/O, and no timer has to have fired.
@@ -225,6 +231,11 @@ impl LeadershipView {
     /// See [`Leadership::fencing_token`].
     pub fn fencing_token(&self) -> u64 {
         self.control.cell().token()
+    }
+
+    /// See [`Leadership::fence`].
+    pub fn fence(&self) -> Fence {
+        self.control.fence()
     }
 
     /// See [`Leadership::is_valid`].

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
 use super::board::Board;
+use super::fence::Fence;
 use crate::ending::EndReason;
 use crate::lock::{Control, LeaseCell, Lock};
 
@@ -20,6 +21,7 @@ struct Shared {
     /// Weak: when the last handle of the lock goes, the keeper must notice.
     control: mpsc::WeakUnboundedSender<Control>,
     board: Arc<Board>,
+    fence: Fence,
     leadership_exists: AtomicBool,
     /// Under `run` the lock outlives its leadership, until the work has ended and its reason is known.
     kept: Mutex<Option<Lock>>,
@@ -32,6 +34,7 @@ impl TermControl {
                 cell: Arc::clone(lock.cell()),
                 control: lock.weak_control(),
                 board,
+                fence: Fence::new(lock.cell().token(), lock.fence_check()),
                 leadership_exists: AtomicBool::new(true),
                 kept: Mutex::new(None),
             }),
@@ -40,6 +43,10 @@ impl TermControl {
 
     pub(crate) fn cell(&self) -> &Arc<LeaseCell> {
         &self.shared.cell
+    }
+
+    pub(crate) fn fence(&self) -> Fence {
+        self.shared.fence.clone()
     }
 
     pub(super) fn resign(&self, reason: EndReason) {

@@ -210,6 +210,15 @@ impl Expression {
         this
     }
 
+    /// Holds while `token` is the number that was sealed last.
+    pub(super) fn sealed(token: u64) -> Self {
+        let mut this = Self::default();
+        let name = this.name("#token", attribute::TOKEN);
+        this.values.insert(":token".into(), AttributeValue::N(token.to_string()));
+        this.condition = format!("{name} = :token");
+        this
+    }
+
     /// The version that was seen, and where it is changed the write's own: an SDK's second attempt must recognise the first (R3).
     fn only_at(&mut self, seen: AttributeValue, changes: bool) {
         let version = self.name("#version", attribute::VERSION);

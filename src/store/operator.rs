@@ -1,5 +1,8 @@
 //! What operators do to a record, and the fence record beside it. Each is one conditional write.
 
+use aws_sdk_dynamodb::types::ConditionCheck;
+use aws_sdk_dynamodb::types::builders::ConditionCheckBuilder;
+
 use super::expression::{Expression, Mend};
 use super::key::Key;
 use super::record::{Item, Malformed, attribute, heartbeat, lease_of, text, token, writer};
@@ -81,6 +84,17 @@ impl Store {
             Ok(_) => Ok(Sealed::Done),
             Err(old) => Ok(Sealed::Below(old.as_ref().map_or(Ok(0), |item| sealed(item, key))?)),
         }
+    }
+
+    /// For a transaction of the user's: holds while `token` is the number that was sealed last for `key`.
+    pub(crate) fn fence_check(&self, key: &Key, token: u64) -> ConditionCheckBuilder {
+        let expression = Expression::sealed(token);
+        ConditionCheck::builder()
+            .table_name(&self.schema.table)
+            .set_key(Some(self.key_attributes(&key.fence())))
+            .condition_expression(expression.condition)
+            .set_expression_attribute_names(Some(expression.names))
+            .set_expression_attribute_values(Some(expression.values))
     }
 }
 
