@@ -45,8 +45,8 @@ use crate::error::{Error, ErrorKind};
 ///     .update_item()
 ///     .table_name("schedule")
 ///     .key("key", AttributeValue::S("next-run".into()))
-///     .update_expression("SET hour = :hour")
-///     .expression_attribute_values(":hour", AttributeValue::N("3".into()));
+///     .update_expression("SET opens = :opens")
+///     .expression_attribute_values(":opens", AttributeValue::N("3".into()));
 /// leadership.fence().condition().apply_to(update)?.send().await?;
 ///
 /// // A transaction: refused once a later term was handed out, whatever that one has written.

@@ -110,9 +110,17 @@ pub(crate) fn is_closed(condition: &str) -> bool {
     depth == 0
 }
 
+/// Whether a closed `condition` stands in parentheses as a whole. `(a) OR (b)` does not.
+fn is_parenthesized(condition: &str) -> bool {
+    let inner = condition.trim().strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+    inner.is_some_and(is_closed)
+}
+
 /// `condition`, and `ours` besides.
 pub(crate) fn and(condition: Option<&str>, ours: &str) -> String {
     match condition {
+        // DynamoDB refuses parentheses around parentheses.
+        Some(theirs) if is_parenthesized(theirs) => format!("{theirs} AND ({ours})"),
         Some(theirs) => format!("({theirs}) AND ({ours})"),
         None => ours.to_owned(),
     }
@@ -174,6 +182,15 @@ mod tests {
     fn a_condition_stays_one_operand() {
         assert_eq!(and(None, "ours"), "ours");
         assert_eq!(and(Some("a = :a OR b = :b"), "ours"), "(a = :a OR b = :b) AND (ours)");
+        for (theirs, merged) in [
+            ("(a OR b)", "(a OR b) AND (ours)"),
+            (" (a OR (b))\n", " (a OR (b))\n AND (ours)"),
+            ("(a) OR (b)", "((a) OR (b)) AND (ours)"),
+            ("NOT (a)", "(NOT (a)) AND (ours)"),
+            ("f(a)", "(f(a)) AND (ours)"),
+        ] {
+            assert_eq!(and(Some(theirs), "ours"), merged);
+        }
         for closed in ["a", "(a)", "a IN (:a) OR (b AND (c))", ""] {
             assert!(is_closed(closed), "{closed}");
         }

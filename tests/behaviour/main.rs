@@ -7,6 +7,7 @@ mod candidacy;
 mod content;
 mod defects;
 mod elections;
+mod fences;
 mod fencing;
 mod handles;
 mod heartbeats;

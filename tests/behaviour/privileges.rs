@@ -5,6 +5,7 @@
 
 mod admin;
 mod candidate;
+mod fenced_writer;
 mod observer;
 mod policy;
 mod recorder;
@@ -16,8 +17,8 @@ use policy::{Grant, Place, Policy, Request};
 pub(crate) use recorder::record;
 
 use crate::{
-    cancel, candidacy, content, elections, fencing, handles, heartbeats, input, isolation, leases, locks, losses,
-    monitor, observers, operators, reading, refusals, requests, services, shutdown, tables, telemetry, waiting,
+    cancel, candidacy, content, elections, fences, fencing, handles, heartbeats, input, isolation, leases, locks,
+    losses, monitor, observers, operators, reading, refusals, requests, services, shutdown, tables, telemetry, waiting,
 };
 
 /// The tests of a module.
@@ -50,7 +51,22 @@ struct Role {
 const CANDIDATE: Role = Role {
     policy: include_str!("../../iam/candidate.json"),
     place: Place { holder: "nightly-billing", names: &["nightly-billing", "election", "e", "careful", "patient"] },
-    suites: &[elections::suite, losses::suite, services::suite, candidacy::suite, telemetry::suite, candidate::suite],
+    suites: &[
+        elections::suite,
+        fences::suite,
+        losses::suite,
+        services::suite,
+        candidacy::suite,
+        telemetry::suite,
+        candidate::suite,
+    ],
+    makes_tables: false,
+};
+
+const FENCED_WRITER: Role = Role {
+    policy: include_str!("../../iam/fenced-writer.json"),
+    place: Place { holder: "nightly-billing", names: &["nightly-billing"] },
+    suites: &[fenced_writer::suite],
     makes_tables: false,
 };
 
@@ -88,7 +104,10 @@ const ADMIN: Role = Role {
     makes_tables: true,
 };
 
-const ROLES: [&Role; 4] = [&CANDIDATE, &OBSERVER, &LOCK_USER, &ADMIN];
+const ROLES: [&Role; 5] = [&CANDIDATE, &FENCED_WRITER, &OBSERVER, &LOCK_USER, &ADMIN];
+
+/// A table of the user's own. What is written there is the user's to grant.
+const OWN_TABLE: &str = "schedule";
 
 /// Modules that play no role by themselves, such as several at once: they say nothing of any policy.
 const WITHOUT_ROLE: &[&str] = &["tests/behaviour/watching.rs", "tests/behaviour/scripted.rs"];
@@ -108,6 +127,7 @@ fn hold(role: &Role) {
     if !role.makes_tables {
         sent.retain(|request, _| request.action != "CreateTable");
     }
+    sent.retain(|request, _| request.table != OWN_TABLE);
     let denied = |policy: &Policy| -> Vec<String> {
         let requests = sent.iter().filter(|(request, _)| policy.granted(request, &role.place).is_empty());
         requests.map(|(request, times)| format!("{request}, {times} times")).collect()
@@ -129,6 +149,11 @@ fn hold(role: &Role) {
 #[test]
 fn a_candidate_sends_what_its_policy_grants() {
     hold(&CANDIDATE);
+}
+
+#[test]
+fn a_fenced_writer_sends_what_its_policy_grants() {
+    hold(&FENCED_WRITER);
 }
 
 #[test]

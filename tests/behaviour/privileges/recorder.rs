@@ -39,6 +39,9 @@ pub(super) fn requests(scenario: impl FnOnce()) -> BTreeMap<Request, usize> {
 /// What IAM is asked for a request.
 fn asked(operation: &str, body: &str) -> Vec<Request> {
     let body: Value = serde_json::from_str(body).expect("the SDK sends JSON");
+    if operation == "TransactWriteItems" {
+        return body["TransactItems"].as_array().expect("a list of parts").iter().map(part).collect();
+    }
     let table = body["TableName"].as_str().expect("every request names its table").to_owned();
     let key = match operation {
         "GetItem" | "UpdateItem" | "DeleteItem" => Some(leading(&body["Key"])),
@@ -50,6 +53,15 @@ fn asked(operation: &str, body: &str) -> Vec<Request> {
     let tags = body["Tags"].as_array().is_some_and(|tags| !tags.is_empty());
     let tagging = tags.then(|| Request { action: "TagResource".into(), ..request.clone() });
     std::iter::once(request).chain(tagging).collect()
+}
+
+/// IAM knows no transactions: it is asked for each part.
+fn part(part: &Value) -> Request {
+    let (kind, body) = part.as_object().and_then(|part| part.iter().next()).expect("a part of a transaction");
+    let key = if kind == "Put" { &body["Item"] } else { &body["Key"] };
+    let table = body["TableName"].as_str().expect("every part names its table").to_owned();
+    // An action is called like its part, with `Item` behind it.
+    Request { action: format!("{kind}Item"), table, key: Some(leading(key)) }
 }
 
 fn text(value: &Value) -> String {
@@ -88,5 +100,12 @@ mod tests {
         let query = r##"{"TableName": "locks", "KeyConditionExpression": "#key = :key",
             "ExpressionAttributeNames": {"#key": "key"}, "ExpressionAttributeValues": {":key": {"S": "job"}}}"##;
         assert_eq!(one("Query", query), [("Query".into(), Some("job".into()))]);
+        let transaction = r#"{"TransactItems": [{"ConditionCheck": {"TableName": "locks", "Key": {"key": {"S": "job#fence"}}}},
+            {"Put": {"TableName": "own", "Item": {"id": {"S": "a"}, "b": {"S": "c"}}}}]}"#;
+        let parts = [("ConditionCheckItem", "job#fence"), ("PutItem", "a")];
+        assert_eq!(
+            one("TransactWriteItems", transaction),
+            parts.map(|(action, key)| (action.into(), Some(key.into())))
+        );
     }
 }

@@ -33,33 +33,33 @@ fn an_update_is_extended_and_otherwise_unchanged() {
     let write = Update::builder()
         .table_name("schedule")
         .key("id", text("one"))
-        .update_expression("REMOVE #old SET hour = :hour")
-        .condition_expression("hour < :hour OR attribute_not_exists(hour)")
+        .update_expression("REMOVE #old SET opens = :opens")
+        .condition_expression("opens < :opens OR attribute_not_exists(opens)")
         .expression_attribute_names("#old", "set")
-        .expression_attribute_values(":hour", text("3"));
+        .expression_attribute_values(":opens", text("3"));
     let update = FenceCondition::new(7).apply_to(write).unwrap().build().unwrap();
-    assert_eq!(update.update_expression(), "REMOVE #old SET #electorFenceSet = :electorFenceSet, hour = :hour");
+    assert_eq!(update.update_expression(), "REMOVE #old SET #electorFenceSet = :electorFenceSet, opens = :opens");
     assert_eq!(
         update.condition_expression().unwrap(),
-        "(hour < :hour OR attribute_not_exists(hour)) AND \
+        "(opens < :opens OR attribute_not_exists(opens)) AND \
          (attribute_not_exists(#electorFence) OR #electorFence <= :electorFence)"
     );
     let names = update.expression_attribute_names().unwrap();
     let expected = [("#old", "set"), ("#electorFence", "fencingToken"), ("#electorFenceSet", "fencingToken")];
     assert_eq!(*names, expected.map(|(name, is)| (name.to_owned(), is.to_owned())).into());
     let values = update.expression_attribute_values().unwrap();
-    let expected = [(":hour", text("3")), (":electorFence", seven()), (":electorFenceSet", seven())];
+    let expected = [(":opens", text("3")), (":electorFence", seven()), (":electorFenceSet", seven())];
     assert_eq!(*values, expected.map(|(name, is)| (name.to_owned(), is)).into());
     assert_eq!((update.table_name(), update.key().len()), ("schedule", 1));
 }
 
 #[test]
 fn a_put_carries_the_number_in_its_item() {
-    let write = Put::builder().table_name("schedule").item("id", text("one")).item("hour", text("3"));
+    let write = Put::builder().table_name("schedule").item("id", text("one")).item("opens", text("3"));
     let put = FenceCondition::new(7).attribute("term").apply_to(write).unwrap().build().unwrap();
     let condition = "attribute_not_exists(#electorFence) OR #electorFence <= :electorFence";
     assert_eq!(put.condition_expression(), Some(condition));
-    let item = [("id", text("one")), ("hour", text("3")), ("term", seven())];
+    let item = [("id", text("one")), ("opens", text("3")), ("term", seven())];
     assert_eq!(*put.item(), item.map(|(name, is)| (name.to_owned(), is)).into());
     assert_eq!(put.expression_attribute_names().unwrap()["#electorFence"], "term");
     assert_eq!(put.expression_attribute_values().unwrap().len(), 1, "what is unused would be refused");
@@ -82,10 +82,10 @@ fn legacy_parameters_are_refused_by_name() {
     let expected = || ExpectedAttributeValue::builder().exists(false).build();
     let changed = AttributeValueUpdate::builder().action(AttributeAction::Put).value(text("3")).build();
     for (message, parameter) in [
-        (refused(&fence, client().update_item().expected("hour", expected())), "Expected"),
-        (refused(&fence, client().update_item().attribute_updates("hour", changed)), "AttributeUpdates"),
+        (refused(&fence, client().update_item().expected("opens", expected())), "Expected"),
+        (refused(&fence, client().update_item().attribute_updates("opens", changed)), "AttributeUpdates"),
         (refused(&fence, client().update_item().conditional_operator(ConditionalOperator::Or)), "ConditionalOperator"),
-        (refused(&fence, client().put_item().expected("hour", expected())), "Expected"),
+        (refused(&fence, client().put_item().expected("opens", expected())), "Expected"),
         (refused(&fence, client().put_item().conditional_operator(ConditionalOperator::Or)), "ConditionalOperator"),
     ] {
         assert!(message.contains(&format!("{parameter},")), "{message}");
