@@ -9,6 +9,9 @@
 //! `cargo run --example fenced_write` uses the embedded engine and takes about 4 seconds. What each way promises, and what not, is
 //! in the documentation of `Fence`. For a service around it, copy `singleton_scheduler` instead.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
 use anyhow::{Context, bail, ensure};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
@@ -27,6 +30,10 @@ enum Outcome {
 }
 
 use Outcome::{Applied, Refused};
+
+fn lock(database: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    database.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn text(text: &str) -> AttributeValue {
     AttributeValue::S(text.to_owned())
@@ -67,7 +74,7 @@ async fn transact(client: &Client, fence: &Fence, by: &str) -> anyhow::Result<Ou
             ["ConditionalCheckFailed", ..] => return Ok(Refused),
             // Another transaction of the election, or a leader that is just being elected.
             _ if reasons.contains(&"TransactionConflict") => {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
             _ => bail!(error),
         }
@@ -75,10 +82,10 @@ async fn transact(client: &Client, fence: &Fence, by: &str) -> anyhow::Result<Ou
 }
 
 /// (c) A row. Refused once a newer leader has written it. The number is stored with what it guards, in one statement.
-fn update_row(database: &Connection, fence: &Fence, by: &str) -> anyhow::Result<Outcome> {
+fn update_row(database: &Mutex<Connection>, fence: &Fence, by: &str) -> anyhow::Result<Outcome> {
     const SQL: &str = "UPDATE jobs SET started_by = :by, fence = :t WHERE id = :id AND fence <= :t";
     let number = i64::try_from(fence.number())?;
-    let changed = database.execute(SQL, named_params! { ":by": by, ":t": number, ":id": "invoice run" })?;
+    let changed = lock(database).execute(SQL, named_params! { ":by": by, ":t": number, ":id": "invoice run" })?;
     Ok(if changed == 1 { Applied } else { Refused })
 }
 
@@ -86,7 +93,7 @@ fn update_row(database: &Connection, fence: &Fence, by: &str) -> anyhow::Result<
 async fn write(
     who: &str,
     client: &Client,
-    database: &Connection,
+    database: &Mutex<Connection>,
     leadership: &Leadership,
 ) -> anyhow::Result<[Outcome; 3]> {
     let fence = leadership.fence();
@@ -97,7 +104,7 @@ async fn write(
     ];
     let ways = ["condition()", "condition_check()", "number()"];
     for (way, outcome) in ways.iter().zip(outcomes) {
-        println!("  {who}, number {}, {way:<18} {outcome:?}", fence.number());
+        println!("  {who:<11}  number {}  {way:<18} {outcome:?}", fence.number());
     }
     Ok(outcomes)
 }
@@ -114,8 +121,8 @@ async fn main() -> anyhow::Result<()> {
     let client = engine.client();
     // The application's tables. (Any client makes a table with the partition key `key`.)
     LockClient::embedded(&engine, TABLE).build().await?.shutdown().await;
-    let database = Connection::open_in_memory()?;
-    database.execute_batch(
+    let database = Mutex::new(Connection::open_in_memory()?);
+    lock(&database).execute_batch(
         "CREATE TABLE jobs (id TEXT PRIMARY KEY, started_by TEXT, fence INTEGER NOT NULL);
          INSERT INTO jobs VALUES ('invoice run', NULL, 0);",
     )?;
@@ -143,13 +150,16 @@ async fn main() -> anyhow::Result<()> {
     let (second, (elector, newer)) = takes_over.await??;
     ensure!(newer.fencing_token() > deposed.fencing_token());
     // (b) needs no write of the new leader: its number was sealed before it was handed out.
-    let early = transact(&client, &deposed.fence(), "first, late").await?;
-    println!("  first, late, condition_check() before the new leader has written anything: {early:?}");
+    let early = transact(&client, &deposed.fence(), "first late").await?;
+    println!(
+        "  first late   number {}  condition_check()  {early:?}, though nobody has written it since",
+        deposed.fence().number()
+    );
     ensure!(early == Refused);
     ensure!(write("second", &client, &database, &newer).await? == [Applied; 3]);
 
     println!("the first one's late writes arrive");
-    ensure!(write("first, late", &client, &database, &deposed).await? == [Refused; 3]);
+    ensure!(write("first late", &client, &database, &deposed).await? == [Refused; 3]);
     ensure!(write("second", &client, &database, &newer).await? == [Applied; 3], "a leader writes as often as it likes");
 
     for (key, attribute) in [("invoice run", "started_by"), ("report", "written_by")] {
@@ -157,7 +167,7 @@ async fn main() -> anyhow::Result<()> {
         ensure!(item.get(attribute) == Some(&text("second")), "{item:?}");
     }
     let row: (String, u64) =
-        database.query_row("SELECT started_by, fence FROM jobs", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        lock(&database).query_row("SELECT started_by, fence FROM jobs", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     ensure!(row == ("second".to_owned(), newer.fence().number()), "{row:?}");
 
     newer.resign().await;

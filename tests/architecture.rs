@@ -201,6 +201,8 @@ fn handles_are_send_and_sync() {
     both::<dynamo_elector::Elector>();
     both::<dynamo_elector::Leadership>();
     both::<dynamo_elector::LeadershipView>();
+    both::<dynamo_elector::Fence>();
+    both::<dynamo_elector::FenceCondition>();
     both::<dynamo_elector::Status>();
     both::<dynamo_elector::Error>();
 }

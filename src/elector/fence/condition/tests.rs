@@ -104,7 +104,7 @@ fn what_has_the_attribute_already_is_refused() {
         refused(&fence, Update::builder().update_expression("SET a = :a remove fencingToken.b")),
         refused(
             &fence,
-            client().update_item().update_expression("ADD #t :one").expression_attribute_names("#t", "fencingToken"),
+            client().update_item().update_expression("add #t :one").expression_attribute_names("#t", "fencingToken"),
         ),
         // A second fence on the same write.
         refused(&fence, fence.apply_to(client().update_item()).unwrap()),
