@@ -65,11 +65,15 @@ fn by_code(at: &str, code: &str, message: &str) -> (ErrorKind, String) {
         "ProvisionedThroughputExceededException"
         | "RequestLimitExceeded"
         | "ThrottlingException"
-        | "LimitExceededException"
-        | "TransactionConflictException"
-        | "TransactionInProgressException" => (
+        | "LimitExceededException" => (
             ErrorKind::Throttled,
             format!("{at} was throttled ({code}): raise the table's capacity or give the locks a table of their own"),
+        ),
+        "TransactionConflictException" | "TransactionInProgressException" => (
+            ErrorKind::Throttled,
+            format!(
+                "{at} met a transaction on the same item ({code}): retry, and send such transactions one at a time"
+            ),
         ),
         "InvalidSignatureException" | "RequestTimeTooSkewed" | "SignatureDoesNotMatch" => (
             ErrorKind::AccessDenied,
@@ -121,5 +125,7 @@ mod tests {
         }
         let (_, message) = by_code("GetItem on table locks", "RequestTimeTooSkewed", "");
         assert!(message.contains("clock"), "{message}");
+        let (_, message) = by_code("UpdateItem on table locks", "TransactionConflictException", "");
+        assert!(message.contains("transaction") && !message.contains("capacity"), "{message}");
     }
 }
