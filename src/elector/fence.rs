@@ -138,7 +138,8 @@ impl Fence {
     ///
     /// No write of a deposed leader is applied **once a newer term was handed out**: before anybody gets a
     /// [`Leadership`](crate::Leadership), its number is sealed in the election's fence record, and the transaction holds only while its own
-    /// number is the one there. Between two terms, while nobody leads, the last one's still passes.
+    /// number is the one there. Between two terms, while nobody leads, the last one's still passes. It holds if all candidates of the election
+    /// have [`Fencing::FenceRecord`](crate::Fencing::FenceRecord): others seal nothing.
     ///
     /// # Conflicts
     ///
@@ -150,7 +151,8 @@ impl Fence {
     ///
     /// A cancelled transaction lists a reason for each of its parts: `ConditionalCheckFailed` for this one means that the term is over.
     ///
-    /// The transaction is sent with your own client. Its tables must be in one account and Region with the lock table, and it needs
+    /// The transaction is sent with your own client. Its tables must be in one account and Region with the lock table, none of them a global
+    /// table of the strongly consistent kind (MRSC), which takes no transactions: use [`condition`](Self::condition) there. It needs
     /// `dynamodb:ConditionCheckItem` on the key `<election>#fence` (`iam/fenced-writer.json`).
     ///
     /// # Errors

@@ -45,14 +45,24 @@ pub(super) async fn a_transaction_holds_while_its_token_is_the_sealed_one(engine
 /// The other way to fence, without a second item.
 pub(super) async fn a_fenced_item_refuses_a_lower_token(engine: &Engine) {
     let table = engine.table().await;
-    let write = |token: u64| Change {
-        update: "SET #token = :token, #owner = :owner",
-        condition: "attribute_not_exists(#token) OR #token <= :token",
-        values: vec![(":token", n(token)), (":owner", s("me"))],
-    };
-    for (token, applies) in [(9, true), (9, true), (10, true), (9, false), (100, true)] {
-        let answer = table.apply("state", &write(token)).await;
-        assert_eq!(answer.applied(), applies, "{token}: {answer:?}");
-        assert!(!matches!(answer, Answer::Refused(None)), "what stood in the way is shown");
+    // Alone, and beside what a user asks for, in parentheses of the user's own or not.
+    for (key, condition) in [
+        ("alone", "attribute_not_exists(#token) OR #token <= :token"),
+        (
+            "beside",
+            "(attribute_not_exists(#owner) OR #owner = :owner) AND (attribute_not_exists(#token) OR #token <= :token)",
+        ),
+        (
+            "parentheses",
+            "((attribute_not_exists(#owner)) OR (#owner = :owner)) AND (attribute_not_exists(#token) OR #token <= :token)",
+        ),
+    ] {
+        for (token, applies) in [(9, true), (9, true), (10, true), (9, false), (100, true)] {
+            let values = vec![(":token", n(token)), (":owner", s("me"))];
+            let write = Change { update: "SET #token = :token, #owner = :owner", condition, values };
+            let answer = table.apply(key, &write).await;
+            assert_eq!(answer.applied(), applies, "{key}, {token}: {answer:?}");
+            assert!(!matches!(answer, Answer::Refused(None)), "what stood in the way is shown");
+        }
     }
 }
