@@ -2,11 +2,18 @@
 //!
 //! # Where to start
 //!
+//! - [`guide`]: five ways to use it, each a program that runs.
 //! - [`Elector::run`]: work that runs while this process leads. [`Elector::campaign`]: the [`Leadership`] itself.
+//! - [`Service`], [`Elector::start`]: callbacks in the background. [`Observer`]: who leads, seen from outside. [`Elections`]: many at once.
+//! - [`Fence`]: writes that a deposed leader cannot make.
 //! - [`LockClient::acquire`]: locks, one record each, without an election around them.
 //! - [`Timing`]: how long a lease lasts, and the inequalities that keep it safe.
 //! - [`Status`], [`Transition`]: what is known of an election, and every change of it.
 //! - [`Error`], [`ErrorKind`]: what went wrong, and what to do.
+
+#[cfg(doc)]
+#[doc = include_str!("../docs/guide.md")]
+pub mod guide {}
 
 mod clock;
 mod elector;

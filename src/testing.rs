@@ -195,7 +195,7 @@ impl ScriptedElection {
         Err(Error::new(ErrorKind::NotHeld, format!("the elector for {} does not lead: elect it first", self.key)))
     }
 
-    async fn until(&self, seen: impl Fn(&LockClient) -> bool + Send, what: &str) -> Result<(), Error> {
+    async fn until(&self, seen: impl Fn(&LockClient) -> bool + Send + Sync, what: &str) -> Result<(), Error> {
         let waited = tokio::time::timeout(PATIENCE, async {
             while !seen(&self.locks) {
                 tokio::time::sleep(LOOK).await;

@@ -193,7 +193,7 @@ impl Board {
         self.released(outcome);
     }
 
-    fn elected(&self, cell: &Arc<LeaseCell>) {
+    fn elected(&self, cell: &Arc<LeaseCell>, acquired_at: &str) {
         let token = cell.token();
         self.leaderless_until_now();
         let data = self.memory().advertised.clone();
@@ -202,8 +202,12 @@ impl Board {
             status.term = Some(Arc::clone(cell));
             status.trouble = None;
             (status.leader_since, status.leader_until) = (Some(self.clock.now()), None);
-            status.leader =
-                Some(LeaderInfo { owner: self.owner.to_string(), data, fencing_token: Some(token), acquired_at: None });
+            status.leader = Some(LeaderInfo {
+                owner: self.owner.to_string(),
+                data,
+                fencing_token: Some(token),
+                acquired_at: Some(acquired_at.to_owned()),
+            });
         };
         self.turn(change, |epoch| Transition::Elected { epoch, fencing_token: token });
         self.telemetry.send(Event::Elected { name: self.name(), owner: Arc::clone(&self.owner), token });
@@ -369,7 +373,7 @@ impl Watcher for Board {
             Note::ForcedRead => self.telemetry.send(Event::ForcedRead { name: self.name() }),
             Note::Ambiguous { resolved } => self.telemetry.send(Event::Ambiguous { name: self.name(), resolved }),
             Note::Claimed { outcome } => self.telemetry.send(Event::Claimed { name: self.name(), outcome }),
-            Note::Acquired { cell } => self.elected(cell),
+            Note::Acquired { cell, acquired_at } => self.elected(cell, acquired_at),
             Note::Renewed { took, margin } => {
                 self.telemetry.send(Event::Renewed { name: self.name(), took, margin });
             }

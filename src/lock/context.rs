@@ -249,8 +249,8 @@ pub(crate) enum Note<'a> {
     Ambiguous { resolved: &'static str },
     /// How a claim ended.
     Claimed { outcome: &'static str },
-    /// The lease is held.
-    Acquired { cell: &'a Arc<LeaseCell> },
+    /// The lease is held, since `acquired_at` by the wall clock, for people.
+    Acquired { cell: &'a Arc<LeaseCell>, acquired_at: &'a str },
     /// A heartbeat came through.
     Renewed { took: Duration, margin: Duration },
     /// Its holder must stop: the token has fired.

@@ -80,7 +80,7 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
         orderly: false,
     };
     let (control, mut controls) = mpsc::unbounded_channel();
-    tenure.watcher().note(Note::Acquired { cell: &cell });
+    tenure.watcher().note(Note::Acquired { cell: &cell, acquired_at: tenure.acquired_at() });
     let shared = Arc::new(Shared {
         key: request.key.clone(),
         cell: Arc::clone(&cell),

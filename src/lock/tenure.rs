@@ -92,6 +92,10 @@ impl Tenure {
         self.vouched
     }
 
+    pub(super) fn acquired_at(&self) -> &str {
+        &self.fill.acquired_at
+    }
+
     pub(super) fn phase(&self) -> Phase {
         self.holder.phase()
     }

@@ -198,7 +198,7 @@ async fn status_health_and_transitions_are_data() {
     let status = serde_json::to_value(&*elector.status().borrow()).unwrap();
     let expected = serde_json::json!({
         "role": "leader", "is_leader": true, "stop_reason": null, "epoch": status["epoch"], "in_role_ms": 1500, "fencing_token": 1,
-        "leader": { "owner": "node-1", "address": "http://one", "fencing_token": 1, "acquired_at": null },
+        "leader": { "owner": "node-1", "address": "http://one", "fencing_token": 1, "acquired_at": "1970-01-01T00:00:00Z" },
         "leader_seen_ms": 1500, "leader_expires_in_ms": status["leader_expires_in_ms"], "last_end": null, "last_release": null,
         "trouble": null, "is_paused": false, "last_contact_ms": status["last_contact_ms"],
     });
