@@ -26,6 +26,7 @@ mod requests;
 mod scripted;
 mod services;
 mod shutdown;
+mod soak;
 mod support;
 mod tables;
 mod telemetry;
