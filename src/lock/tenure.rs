@@ -233,9 +233,10 @@ impl Tenure {
                 self.note_content(record.as_ref(), &data);
                 self.note_own_write(&write, record.as_ref().map(Found::seen), sent, now);
                 self.watcher.note(Note::Contact);
+                // How close it was: what this reply itself adds would hide that.
+                let margin = self.holder.held_until().map_or(Duration::ZERO, |until| until.since(now));
                 self.holder.on_reply(&Reply::Applied, now, spread);
                 if write.kind == WriteKind::Renew {
-                    let margin = self.holder.held_until().map_or(Duration::ZERO, |until| until.since(now));
                     self.last_renewal = Some(Ok(()));
                     self.watcher.note(Note::Renewed { took: now.since(sent.0), margin });
                 }
