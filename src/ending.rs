@@ -39,6 +39,25 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// All of them.
+    pub(crate) const ALL: &[Self] = &[
+        Self::Deadline,
+        Self::TakenOver,
+        Self::RecordGone,
+        Self::ReleasedByAnother,
+        Self::TokenRegressed,
+        Self::FirstMiss,
+        Self::Resigned,
+        Self::HandedOver,
+        Self::Paused,
+        Self::MaxTenure,
+        Self::Silent,
+        Self::ShutDown,
+        Self::WorkEnded,
+        Self::WorkFailed,
+        Self::KeeperFailed,
+    ];
+
     /// Whether it ended against the holder's will.
     pub fn is_forced(self) -> bool {
         matches!(
@@ -109,6 +128,9 @@ pub enum ReleaseOutcome {
 }
 
 impl ReleaseOutcome {
+    /// All of them.
+    pub(crate) const ALL: &[Self] = &[Self::Released, Self::AlreadyGone, Self::Unknown, Self::Expired, Self::StillHeld];
+
     /// The text used in metric labels and trace fields.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -117,6 +139,58 @@ impl ReleaseOutcome {
             Self::Unknown => "unknown",
             Self::Expired => "expired",
             Self::StillHeld => "still_held",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// What is missing from `ALL` has no series at 0. Whoever adds a variant is stopped here by the compiler: add it to
+    /// `ALL` as well.
+    #[test]
+    fn all_means_all() {
+        let place = |reason: EndReason| match reason {
+            EndReason::Deadline => 0,
+            EndReason::TakenOver => 1,
+            EndReason::RecordGone => 2,
+            EndReason::ReleasedByAnother => 3,
+            EndReason::TokenRegressed => 4,
+            EndReason::FirstMiss => 5,
+            EndReason::Resigned => 6,
+            EndReason::HandedOver => 7,
+            EndReason::Paused => 8,
+            EndReason::MaxTenure => 9,
+            EndReason::Silent => 10,
+            EndReason::ShutDown => 11,
+            EndReason::WorkEnded => 12,
+            EndReason::WorkFailed => 13,
+            EndReason::KeeperFailed => 14,
+        };
+        let places: Vec<usize> = EndReason::ALL.iter().map(|reason| place(*reason)).collect();
+        assert_eq!(places, (0..10).collect::<Vec<_>>());
+        let place = |outcome: ReleaseOutcome| match outcome {
+            ReleaseOutcome::Released => 0,
+            ReleaseOutcome::AlreadyGone => 1,
+            ReleaseOutcome::Unknown => 2,
+            ReleaseOutcome::Expired => 3,
+            ReleaseOutcome::StillHeld => 4,
+        };
+        let places: Vec<usize> = ReleaseOutcome::ALL.iter().map(|outcome| place(*outcome)).collect();
+        assert_eq!(places, (0..5).collect::<Vec<_>>());
+        let texts: BTreeSet<&str> = EndReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(texts.len(), EndReason::ALL.len(), "each has a text of its own");
+    }
+
+    /// `tests/behaviour/losses.rs` provokes each reason in a test of its name, and sees who is told of the end and when.
+    #[test]
+    fn each_reason_is_provoked_by_a_test_of_its_name() {
+        let tests = include_str!("../tests/behaviour/losses.rs");
+        for reason in EndReason::ALL {
+            assert!(tests.contains(&format!("\nasync fn {reason}() {{")), "no test provokes {reason}");
         }
     }
 }

@@ -49,6 +49,20 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// What a request to the store can end with.
+    pub(crate) const OF_REQUESTS: &[Self] = &[
+        Self::InvalidInput,
+        Self::TableMissing,
+        Self::TableUnfit,
+        Self::TableNotReady,
+        Self::AccessDenied,
+        Self::Throttled,
+        Self::Unavailable,
+    ];
+
+    /// What can be wrong with a record that was read.
+    pub(crate) const OF_RECORDS: &[Self] = &[Self::MalformedRecord, Self::NewerFormat, Self::NoFencing];
+
     /// Whether trying again later, with nothing changed, can succeed.
     pub fn is_transient(self) -> bool {
         matches!(
@@ -129,5 +143,36 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kinds that metrics count. Whoever adds a kind is stopped here by the compiler: say where it belongs.
+    #[test]
+    fn each_kind_of_the_store_is_counted_from_the_start() {
+        let of_a_request = |kind: ErrorKind| match kind {
+            ErrorKind::InvalidInput
+            | ErrorKind::TableMissing
+            | ErrorKind::TableUnfit
+            | ErrorKind::TableNotReady
+            | ErrorKind::AccessDenied
+            | ErrorKind::Throttled
+            | ErrorKind::Unavailable => Some(true),
+            ErrorKind::MalformedRecord | ErrorKind::NewerFormat | ErrorKind::NoFencing => Some(false),
+            ErrorKind::WaitOver
+            | ErrorKind::NoRecord
+            | ErrorKind::Held
+            | ErrorKind::NotHeld
+            | ErrorKind::WorkFailed
+            | ErrorKind::Busy
+            | ErrorKind::Closed
+            | ErrorKind::KeeperFailed => None,
+        };
+        assert!(ErrorKind::OF_REQUESTS.iter().all(|kind| of_a_request(*kind) == Some(true)));
+        assert!(ErrorKind::OF_RECORDS.iter().all(|kind| of_a_request(*kind) == Some(false)));
+        assert_eq!((ErrorKind::OF_REQUESTS.len(), ErrorKind::OF_RECORDS.len()), (7, 3));
     }
 }

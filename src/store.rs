@@ -60,6 +60,18 @@ pub(crate) enum Op {
 }
 
 impl Op {
+    /// All of them.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::GetItem,
+        Self::UpdateItem,
+        Self::DeleteItem,
+        Self::Scan,
+        Self::Query,
+        Self::DescribeTable,
+        Self::DescribeTimeToLive,
+        Self::CreateTable,
+    ];
+
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::GetItem => "GetItem",

@@ -105,7 +105,7 @@ impl Elector {
                 self.lead_on(&term).await;
             }
             // Only failures stop a service: its callback's return is not the end of anything.
-            let stop = if let Ended::Failed(_) = ended { self.settle(ended) } else { self.went_well() };
+            let stop = if let Ended::Failed(_) = ended { self.settle(ended, "on_elected") } else { self.went_well() };
             drop(guard);
             let outcome = term.cell().outcome().await;
             let cell = term.cell();

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::lock::{Beacon, LeaseCell, LockClient, Note, Watcher};
 use crate::protocol::{Moment, Noted};
 use crate::status::{LeaderInfo, Role, Status, StopReason, Transition, Trouble};
-use crate::store::{Found, Key};
+use crate::store::Found;
 use crate::telemetry::{Event, Name, Telemetry};
 
 /// How many transitions a slow reader may lag behind before some are marked as missed.
@@ -60,22 +60,22 @@ impl Drop for Deferred<'_> {
 
 impl Board {
     /// Of a candidate.
-    pub(super) fn new(locks: &LockClient, key: &Key, group: Option<GroupSender>) -> Self {
-        let board = Self::blank(locks, key, group, false);
+    pub(super) fn new(locks: &LockClient, name: Name, group: Option<GroupSender>) -> Self {
+        let board = Self::blank(locks, name, group, false);
         board.telemetry.send(Event::Registered { name: board.name() });
         board
     }
 
     /// Of an observer, which has no part in the election and so none in its metrics.
-    pub(super) fn observing(locks: &LockClient, key: &Key, group: GroupSender) -> Self {
-        Self::blank(locks, key, Some(group), true)
+    pub(super) fn observing(locks: &LockClient, name: Name, group: GroupSender) -> Self {
+        Self::blank(locks, name, Some(group), true)
     }
 
-    fn blank(locks: &LockClient, key: &Key, group: Option<GroupSender>, observes: bool) -> Self {
+    fn blank(locks: &LockClient, name: Name, group: Option<GroupSender>, observes: bool) -> Self {
         let context = locks.context();
         let clock = context.clock;
         Self {
-            name: key.partition().into(),
+            name,
             owner: locks.owner().into(),
             clock,
             telemetry: context.telemetry.clone(),
@@ -167,6 +167,9 @@ impl Board {
                 (status.leader_since, status.leader_until) = (None, None);
             };
             self.turn(change, |epoch| Transition::Stopped { epoch, reason });
+            if !self.observes {
+                self.telemetry.send(Event::Stopped { name: self.name() });
+            }
         }
     }
 
@@ -324,14 +327,22 @@ impl Board {
     }
 
     pub(super) fn failed(&self, error: &Error, renewal: bool) {
-        let (kind, message) = (error.kind(), error.to_string());
+        let (kind, why) = (error.kind(), error.to_string());
         let mut first = false;
         self.status.send_if_modified(|status| {
             first = status.trouble.as_ref().is_none_or(|trouble| trouble.kind != kind);
-            status.trouble = Some(Trouble { kind, message: message.clone() });
+            status.trouble = Some(Trouble { kind, message: why.clone() });
             first
         });
-        self.telemetry.send(Event::Failed { name: self.name(), kind, message, renewal, first });
+        self.telemetry.send(Event::Failed { name: self.name(), kind, why, renewal, first });
+    }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        if !self.observes {
+            self.telemetry.send(Event::Gone { name: self.name() });
+        }
     }
 }
 

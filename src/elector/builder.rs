@@ -201,9 +201,10 @@ impl ElectorBuilder {
     fn checked(self) -> Result<(Elector, Callbacks), Error> {
         self.check()?;
         let Self { locks, name, settings, membership, callbacks, leader_callback } = self;
+        let told = name.to_string();
         let key = locks.key(name)?;
         let group = membership.as_ref().map(Membership::transitions);
-        let board = Board::new(&locks, &key, group);
+        let board = Board::new(&locks, told.into(), group);
         board.advertise(settings.advertised.clone());
         let elector = Elector {
             inner: Arc::new(Inner {

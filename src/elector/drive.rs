@@ -84,8 +84,8 @@ impl Elector {
         }
     }
 
-    /// Takes down what became of the work, and whether this elector is to stop for it.
-    pub(super) fn settle(&self, ended: Ended) -> Option<Result<(), Error>> {
+    /// Takes down what became of the work, which is called `callback`, and whether this elector is to stop for it.
+    pub(super) fn settle(&self, ended: Ended, callback: &'static str) -> Option<Result<(), Error>> {
         let settings = &self.inner.settings;
         match ended {
             Ended::Ok => {
@@ -97,7 +97,7 @@ impl Elector {
                 None
             }
             Ended::Failed(why) => {
-                tracing::warn!(name = self.name(), %why, "the work failed; stepping down");
+                self.inner.board.callback_failed(callback, why.to_string());
                 let mut seat = self.seat();
                 seat.failures = seat.failures.saturating_add(1);
                 let error = Error::new(ErrorKind::WorkFailed, format!("the work failed: {why}")).with_source(why);

@@ -158,10 +158,10 @@ impl ObserverBuilder {
         let transitions = broadcast::Sender::new(BACKLOG);
         let mut elections = BTreeMap::new();
         for key in self.elections {
+            let name: Arc<str> = key.to_string().into();
             let key = self.locks.key(key)?;
-            let name: Arc<str> = key.partition().into();
             let group = transitions.clone();
-            let board = Arc::new(Board::observing(&self.locks, &key, group));
+            let board = Arc::new(Board::observing(&self.locks, Arc::clone(&name), group));
             board.campaigning();
             let request = Request {
                 candidacy: Candidacy::Never,

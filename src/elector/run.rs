@@ -54,7 +54,7 @@ impl Elector {
                 }
                 Ended::Dropped => StopReason::ShutDown,
             };
-            let stop = self.settle(ended);
+            let stop = self.settle(ended, "run");
             drop(guard);
             // The outcome is known before anything new begins (R7).
             term.cell().outcome().await;

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::Renewal;
 use crate::store::{DurationText, Schema, Store, TableOptions, sdk_config};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Naming, Telemetry};
 use crate::timing::Timing;
 
 type Factory = Box<dyn FnOnce() -> BoxFuture<'static, Config> + Send>;
@@ -35,6 +35,7 @@ type Factory = Box<dyn FnOnce() -> BoxFuture<'static, Config> + Send>;
 /// | delete on release | off | a deleted record forgets its fencing token |
 /// | heartbeats | on | |
 /// | create table | no | |
+/// | election labels | on | an alert has to say which election |
 #[must_use = "a builder does nothing until it is built"]
 pub struct LockClientBuilder {
     config: Config,
@@ -52,6 +53,7 @@ pub struct LockClientBuilder {
     renewal: Renewal,
     create_table: Option<TableOptions>,
     allow_mrec: bool,
+    naming: Naming,
     transport: Transport,
     place: Place,
     #[cfg(feature = "test-util")]
@@ -85,6 +87,7 @@ impl LockClientBuilder {
             renewal: Renewal::Scheduled,
             create_table: None,
             allow_mrec: false,
+            naming: Naming::Each,
             transport: Transport::Own,
             place: Place::Thread,
             #[cfg(feature = "test-util")]
@@ -182,6 +185,16 @@ impl LockClientBuilder {
         self
     }
 
+    /// Leaves the label `name` off the metrics of this client's elections: for estates of thousands of elections, each of
+    /// which would be about two hundred series of its own in every process. Their counters and histograms then
+    /// sum up. `leader_election_master_status` is the number of elections that this process leads,
+    /// `leader_election_paused` the number of those it is paused in, `leader_election_beacon_age_seconds` the age of the
+    /// oldest beacon, and there is no `leader_election_fencing_token`. Trace events keep the name.
+    pub fn without_election_labels(mut self) -> Self {
+        self.naming = Naming::Together;
+        self
+    }
+
     /// Uses the HTTP client set in your SDK configuration instead of refusing it.
     ///
     /// Its connections are driven by whichever runtime opened them: if that is yours and you block
@@ -253,7 +266,7 @@ impl LockClientBuilder {
         };
         let start = Start { create_table: self.create_table, allow_mrec: self.allow_mrec };
         let (config, factory) = (self.config, self.factory);
-        let telemetry = Telemetry::start(matches!(self.place, Place::Thread))?;
+        let telemetry = Telemetry::start(matches!(self.place, Place::Thread), self.naming)?;
         let prepare = move || {
             async move {
                 let config = match factory {

@@ -26,7 +26,7 @@ impl LockWatch {
 
     fn failed(&self, error: &Error, renewal: bool) {
         let first = !self.failing.swap(true, Ordering::Relaxed);
-        self.tell(LockEvent::Failed { kind: error.kind(), message: error.to_string(), renewal, first });
+        self.tell(LockEvent::Failed { kind: error.kind(), why: error.to_string(), renewal, first });
     }
 }
 

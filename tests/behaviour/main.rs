@@ -17,6 +17,7 @@ mod leases;
 mod locks;
 mod losses;
 mod monitor;
+mod observability;
 mod observers;
 mod operators;
 mod privileges;

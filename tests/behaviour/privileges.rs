@@ -18,7 +18,8 @@ pub(crate) use recorder::record;
 
 use crate::{
     cancel, candidacy, content, elections, fences, fencing, handles, heartbeats, input, isolation, leases, locks,
-    losses, monitor, observers, operators, reading, refusals, requests, services, shutdown, tables, telemetry, waiting,
+    losses, monitor, observability, observers, operators, reading, refusals, requests, services, shutdown, tables,
+    telemetry, waiting,
 };
 
 /// The tests of a module.
@@ -58,6 +59,7 @@ const CANDIDATE: Role = Role {
         services::suite,
         candidacy::suite,
         telemetry::suite,
+        observability::suite,
         candidate::suite,
     ],
     makes_tables: false,
@@ -110,7 +112,8 @@ const ROLES: [&Role; 5] = [&CANDIDATE, &FENCED_WRITER, &OBSERVER, &LOCK_USER, &A
 const OWN_TABLE: &str = "schedule";
 
 /// Modules that play no role by themselves, such as several at once: they say nothing of any policy.
-const WITHOUT_ROLE: &[&str] = &["tests/behaviour/watching.rs", "tests/behaviour/scripted.rs", "tests/behaviour/soak.rs"];
+const WITHOUT_ROLE: &[&str] =
+    &["tests/behaviour/watching.rs", "tests/behaviour/scripted.rs", "tests/behaviour/soak.rs"];
 
 fn lines<T: ToString>(things: impl IntoIterator<Item = T>) -> String {
     things.into_iter().map(|thing| format!("\n  {}", thing.to_string())).collect()

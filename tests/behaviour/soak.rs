@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use dynamo_elector::{Elections, Embedded, Fault, Faults, LockClient, Transition};
 use futures::StreamExt;
-use metrics_util::debugging::DebuggingRecorder;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::time::Instant;
 
 use crate::builder;
@@ -77,7 +77,7 @@ fn leaders(replicas: &[Replica]) -> BTreeMap<String, usize> {
 #[tokio::test(start_paused = true)]
 async fn fifty_elections_on_three_replicas_with_deaths_end_with_one_leader_each() {
     fastrand::seed(7);
-    let recorder = DebuggingRecorder::new();
+    let recorder = PrometheusBuilder::new().build_recorder();
     let _recording = metrics::set_default_local_recorder(&recorder);
     let engine = Embedded::in_memory().unwrap();
     let told = Told::default();
@@ -112,8 +112,7 @@ async fn fifty_elections_on_three_replicas_with_deaths_end_with_one_leader_each(
         }
     }
     sleep(1).await;
-    let snapshotter = recorder.snapshotter();
-    let mut metrics = look(&snapshotter);
+    let metrics = look(&recorder);
     assert!((metrics["leader_election_master_status{}"] - 50.0).abs() < 1e-9, "{metrics:#?}");
     agree(&told, &metrics);
     assert!(told.lock().unwrap()["leader_election_lost_total{reason=deadline}"] > 20.0, "the dead led some: {told:?}");
@@ -122,7 +121,7 @@ async fn fifty_elections_on_three_replicas_with_deaths_end_with_one_leader_each(
         within(60_000, replica.group.shutdown()).await;
     }
     sleep(60_000).await;
-    metrics.extend(look(&snapshotter));
+    let metrics = look(&recorder);
     assert!(metrics["leader_election_master_status{}"].abs() < 1e-9, "{metrics:#?}");
 }
 

@@ -4,26 +4,24 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dynamo_elector::{Elector, Embedded, Fault, Faults};
-use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
-use crate::client;
 use crate::support::Lines;
+use crate::{builder, client};
 
-/// Everything recorded since the last look, as `name{label=value,…}`; of a histogram, how many values.
-pub(crate) fn look(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
-    let snapshot = snapshotter.snapshot().into_vec();
-    let text = |key: &metrics::Key| {
-        let mut labels: Vec<String> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
-        labels.sort();
-        format!("{}{{{}}}", key.name(), labels.join(","))
-    };
-    #[allow(clippy::cast_precision_loss, reason = "small counts")]
-    let number = |value: DebugValue| match value {
-        DebugValue::Counter(count) => count as f64,
-        DebugValue::Gauge(value) => value.0,
-        DebugValue::Histogram(values) => values.len() as f64,
-    };
-    snapshot.into_iter().map(|(key, _, _, value)| (text(key.key()), number(value))).collect()
+/// Everything recorded, as `name{label=value,…}`; of a histogram, how many values.
+pub(crate) fn look(recorder: &PrometheusRecorder) -> BTreeMap<String, f64> {
+    let text = recorder.handle().render();
+    let samples = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let seen = samples.map(|line| {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        let series = series.replace('"', "");
+        let (name, labels) = series.trim_end_matches('}').split_once('{').unwrap_or((&series, ""));
+        let mut labels: Vec<&str> = labels.split(',').collect();
+        labels.sort_unstable();
+        (format!("{}{{{}}}", name.trim_end_matches("_count"), labels.join(",")), value.parse().unwrap())
+    });
+    seen.collect()
 }
 
 pub(crate) fn at(seen: &BTreeMap<String, f64>, key: &str) -> f64 {
@@ -32,15 +30,14 @@ pub(crate) fn at(seen: &BTreeMap<String, f64>, key: &str) -> f64 {
 
 #[tokio::test(start_paused = true)]
 async fn metrics_tell_the_life_of_an_election() {
-    let recorder = DebuggingRecorder::new();
+    let recorder = PrometheusBuilder::new().build_recorder();
     let _guard = metrics::set_default_local_recorder(&recorder);
-    let snapshotter = recorder.snapshotter();
     let engine = Embedded::in_memory().unwrap();
     let faults = Faults::none();
     let locks = client(&engine, &faults, 1).await;
     let elector = Elector::builder(&locks, "e").build().unwrap();
     tokio::time::sleep(Duration::from_millis(1)).await;
-    let zero = look(&snapshotter);
+    let zero = look(&recorder);
     assert_eq!(
         at(&zero, "leader_election_master_status{name=e}").to_bits(),
         0.0_f64.to_bits(),
@@ -49,7 +46,7 @@ async fn metrics_tell_the_life_of_an_election() {
 
     let leadership = elector.campaign().await.unwrap();
     tokio::time::sleep(Duration::from_secs(11)).await;
-    let leads = look(&snapshotter);
+    let leads = look(&recorder);
     for (key, value) in [
         ("leader_election_master_status{name=e}", 1.0),
         ("leader_election_fencing_token{name=e}", 1.0),
@@ -70,7 +67,7 @@ async fn metrics_tell_the_life_of_an_election() {
     faults.set(|_| Fault::ServerError);
     leadership.cancelled().await;
     tokio::time::sleep(Duration::from_millis(1)).await;
-    let lost = look(&snapshotter);
+    let lost = look(&recorder);
     assert!(at(&lost, "leader_election_master_status{name=e}").abs() < 1e-9, "{lost:#?}");
     assert!((at(&lost, "leader_election_lost_total{name=e,reason=deadline}") - 1.0).abs() < 1e-9, "{lost:#?}");
     assert!(at(&lost, "leader_election_renew_failures_total{kind=unavailable,name=e}") >= 3.0, "{lost:#?}");
@@ -79,7 +76,7 @@ async fn metrics_tell_the_life_of_an_election() {
     faults.set(|_| Fault::Deliver);
     drop(leadership);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let over = look(&snapshotter);
+    let over = look(&recorder);
     assert!((at(&over, "leader_election_release_total{name=e,outcome=released}") - 1.0).abs() < 1e-9, "{over:#?}");
     assert!((at(&over, "leader_election_drain_seconds{name=e}") - 1.0).abs() < 1e-9, "{over:#?}");
 }
@@ -110,7 +107,7 @@ async fn traces_tell_changes_once_and_no_secrets() {
 #[tokio::test(start_paused = true)]
 async fn plain_locks_tell_changes_once_and_are_counted_together() {
     let (lines, _traced) = Lines::record();
-    let recorder = DebuggingRecorder::new();
+    let recorder = PrometheusBuilder::new().build_recorder();
     let _counted = metrics::set_default_local_recorder(&recorder);
     let engine = Embedded::in_memory().unwrap();
     let faults = Faults::none();
@@ -123,7 +120,7 @@ async fn plain_locks_tell_changes_once_and_are_counted_together() {
     faults.set(|_| Fault::Deliver);
     lock.release().await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let counted = look(&recorder.snapshotter());
+    let counted = look(&recorder);
     for (name, value) in [
         ("locks_acquired_total{}", 2.0),
         ("locks_held{}", 0.0),
@@ -140,7 +137,29 @@ async fn plain_locks_tell_changes_once_and_are_counted_together() {
     assert_eq!((times("lock lost"), times("the store answers again"), times("secret")), (1, 1, 0), "{text}");
 }
 
+/// Two elections that share a partition key: one of them led must not look like the other, nor both like two leaders.
+#[tokio::test(start_paused = true)]
+async fn elections_that_differ_in_their_sort_key_are_told_apart() {
+    let (lines, _traced) = Lines::record();
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _counted = metrics::set_default_local_recorder(&recorder);
+    let engine = Embedded::in_memory().unwrap();
+    let builder = builder(&engine, &Faults::none(), 1).sort_key_name("part").sort_key_value("usual");
+    let locks = builder.build().await.unwrap();
+    let other = Elector::builder(&locks, ("e", "other")).build().unwrap();
+    let usual = Elector::builder(&locks, "e").build().unwrap();
+    let (_one, _two) = (other.campaign().await.unwrap(), usual.campaign().await.unwrap());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let counted = look(&recorder);
+    for name in ["e/other", "e"] {
+        let series = format!("leader_election_master_status{{name={name}}}");
+        assert!((at(&counted, &series) - 1.0).abs() < 1e-9, "{series} in {counted:#?}");
+        assert!(lines.text().contains(&format!("leadership{{name={name} ")), "{}", lines.text());
+    }
+}
+
 crate::privileges::suite! {
+    elections_that_differ_in_their_sort_key_are_told_apart,
     plain_locks_tell_changes_once_and_are_counted_together,
     metrics_tell_the_life_of_an_election,
     traces_tell_changes_once_and_no_secrets,

@@ -5,6 +5,7 @@
 mod conformance;
 mod interop;
 mod load;
+mod observability;
 mod server;
 mod services;
 

@@ -8,7 +8,7 @@ use dynamo_elector::{
     Running, Service, Status, TermEnded, Transition, WorkResult,
 };
 use futures::StreamExt;
-use metrics_util::debugging::{DebuggingRecorder, Snapshotter};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use tokio::sync::{Notify, watch};
 
 use crate::client;
@@ -78,14 +78,14 @@ pub(super) struct Tale {
     pub(super) orders: Arc<Orders>,
     demoted: Arc<Mutex<Vec<(TermEnded, Status)>>>,
     backup: Mutex<Option<Item>>,
-    metrics: Snapshotter,
+    metrics: &'static PrometheusRecorder,
     _recording: metrics::LocalRecorderGuard<'static>,
 }
 
 impl Tale {
     pub(super) async fn new(configure: impl FnOnce(ElectorBuilder) -> ElectorBuilder) -> Self {
         // The guard must live as long as the tale, so the recorder does for as long as the process.
-        let recorder: &'static DebuggingRecorder = Box::leak(Box::new(DebuggingRecorder::new()));
+        let recorder: &'static PrometheusRecorder = Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
         let recording = metrics::set_default_local_recorder(recorder);
         let engine = Embedded::in_memory().unwrap();
         let faults = Faults::none();
@@ -117,7 +117,7 @@ impl Tale {
             orders: Arc::default(),
             demoted: Arc::default(),
             backup: Mutex::default(),
-            metrics: recorder.snapshotter(),
+            metrics: recorder,
             _recording: recording,
         };
         tale.faults.set(tale.record_writes());
@@ -198,7 +198,7 @@ impl Tale {
         }
         // The herald is a moment behind.
         tokio::time::sleep(Duration::from_millis(1)).await;
-        let metrics = look(&self.metrics);
+        let metrics = look(self.metrics);
         for (name, value) in [
             (format!("leader_election_lost_total{{name=e,reason={reason}}}"), 1.0),
             (format!("leader_election_release_total{{name=e,outcome={}}}", outcome.as_str()), 1.0),
