@@ -27,6 +27,10 @@ load LOCKS="200" SECONDS="60" *FLAGS:
 conformance ENGINE:
     CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}" .ci/conformance {{ENGINE}}
 
+# Dashboard and alerts against a real Prometheus, which Debian's package brings where it is missing.
+observability:
+    CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}" .ci/observability
+
 # The fuzz targets for so many seconds each, guided by coverage.
 fuzz SECONDS="60":
     .ci/fuzz {{SECONDS}}

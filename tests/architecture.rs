@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
+#[path = "architecture/observability.rs"]
+mod observability;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
