@@ -171,7 +171,7 @@ mod tests {
             EndReason::KeeperFailed => 14,
         };
         let places: Vec<usize> = EndReason::ALL.iter().map(|reason| place(*reason)).collect();
-        assert_eq!(places, (0..10).collect::<Vec<_>>());
+        assert_eq!(places, (0..15).collect::<Vec<_>>());
         let place = |outcome: ReleaseOutcome| match outcome {
             ReleaseOutcome::Released => 0,
             ReleaseOutcome::AlreadyGone => 1,
