@@ -145,7 +145,7 @@ impl Elector {
 
     /// Every transition from now on, in order. A reader that lags far behind finds [`Transition::Missed`]. Ends after
     /// [`Transition::Stopped`].
-    pub fn transitions(&self) -> impl Stream<Item = Transition> + Send + Unpin + 'static {
+    pub fn transitions(&self) -> impl Stream<Item = Transition> + Send + Unpin + 'static + use<> {
         let stopped = matches!(self.status().borrow().role, Role::Stopped(_));
         transitions::of_one(self.inner.board.transitions(), stopped)
     }

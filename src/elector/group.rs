@@ -97,7 +97,7 @@ impl Elections {
     /// The transitions of all members from now on, those built later included, each with the name of its election; of one
     /// election in order. A reader that lags far behind finds [`Transition::Missed`], without a name since it may be
     /// anybody's. Ends when the group and all its members are gone.
-    pub fn transitions(&self) -> impl Stream<Item = (Option<Arc<str>>, Transition)> + Send + Unpin + 'static {
+    pub fn transitions(&self) -> impl Stream<Item = (Option<Arc<str>>, Transition)> + Send + Unpin + 'static + use<> {
         transitions::of_all(self.group.transitions.subscribe())
     }
 

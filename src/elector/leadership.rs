@@ -83,7 +83,7 @@ impl Leadership {
     }
 
     /// Fires when work must stop: the deadline has come, leadership was lost, or it is being given up.
-    pub fn cancelled(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub fn cancelled(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
         self.control.cell().cancelled().clone().cancelled_owned()
     }
 
@@ -258,7 +258,7 @@ impl LeadershipView {
     }
 
     /// See [`Leadership::cancelled`].
-    pub fn cancelled(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub fn cancelled(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
         self.control.cell().cancelled().clone().cancelled_owned()
     }
 

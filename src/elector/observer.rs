@@ -88,7 +88,7 @@ impl Observer {
 
     /// Every transition of every election from now on, each with the name of its election; of one election in order. A
     /// reader that lags far behind finds [`Transition::Missed`], without a name since it may be anybody's.
-    pub fn transitions(&self) -> impl Stream<Item = (Option<Arc<str>>, Transition)> + Send + Unpin + 'static {
+    pub fn transitions(&self) -> impl Stream<Item = (Option<Arc<str>>, Transition)> + Send + Unpin + 'static + use<> {
         transitions::of_all(self.inner.transitions.subscribe())
     }
 
