@@ -1,4 +1,11 @@
-//! Replicas of a scheduler as real processes; exactly one runs the schedule, whatever happens to it.
+//! Copy this when exactly one replica may run a schedule: `replica.rs` is such a process. It works while it leads, under
+//! `Elector::run`, and every effect carries the fencing token, so that even one that was frozen in the middle of it
+//! can do no harm.
+//!
+//! `drill.rs` starts replicas as real processes; exactly one runs the schedule, whatever happens to it.
+//!
+//! `cargo run --example singleton_scheduler` uses the embedded engine on a file; `-- --endpoint http://127.0.0.1:8000` a server
+//! that speaks DynamoDB's protocol; `-- --aws` DynamoDB itself, with your usual settings.
 
 mod drill;
 mod replica;
