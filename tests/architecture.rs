@@ -7,6 +7,9 @@ mod observability;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dynamo_elector::Timing;
 
 /// All files below a folder of the package.
 fn files(folder: &str) -> Vec<PathBuf> {
@@ -107,7 +110,7 @@ fn what_is_forbidden_where() {
     for (file, code) in sources() {
         let says = |word: &str| code.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word));
         assert!(!says("\"ADD "), "{file} counts with ADD");
-        let may = ["lock/builder.rs", "elector/run.rs", "lock/keeper.rs"];
+        let may = ["lock/builder.rs", "lock/keeper.rs"];
         if room(&file) != "telemetry" && !may.contains(&file.as_str()) {
             assert!(!says("tracing::"), "{file} traces on the keeper");
             assert!(!says("metrics::"), "{file} records metrics on the keeper");
@@ -209,4 +212,64 @@ fn handles_are_send_and_sync() {
     both::<dynamo_elector::FenceCondition>();
     both::<dynamo_elector::Status>();
     both::<dynamo_elector::Error>();
+}
+
+/// The numbers in the table of grace periods are those of the code.
+#[test]
+fn the_grace_periods_of_the_docs_follow_from_the_code() {
+    let builder = sources().into_iter().find(|(file, _)| file == "elector/builder.rs").unwrap().1;
+    let drain = builder.split("const DRAIN_TIMEOUT: Duration = Duration::from_secs(").nth(1).unwrap();
+    let drain = Duration::from_secs(drain.split(')').next().unwrap().parse().unwrap());
+    let docker = Duration::from_secs(10);
+    let seconds = |time: Duration| format!("{} s", time.as_secs_f64());
+    let rows = rows("deploying.md");
+    for (profile, timing) in [
+        ("`economy()`", Timing::economy()),
+        ("`default()`", Timing::default()),
+        ("`fast()`", Timing::fast()),
+        ("`aggressive()`", Timing::aggressive()),
+    ] {
+        let row = rows.iter().find(|row| row[0] == profile).unwrap_or_else(|| panic!("no row of {profile}"));
+        let grace = drain + timing.operation_timeout();
+        let spare = match docker.checked_sub(grace).unwrap() {
+            Duration::ZERO => "nothing to spare".to_owned(),
+            spare => format!("{} to spare", seconds(spare)),
+        };
+        let expected = [
+            profile.to_owned(),
+            seconds(Duration::ZERO),
+            seconds(drain),
+            seconds(timing.operation_timeout()),
+            seconds(grace),
+            spare,
+            seconds(timing.lease() + timing.poll()),
+        ];
+        assert_eq!(row.as_slice(), expected);
+    }
+}
+
+/// Examples are run by `.ci/run`, found from the README, and say at their top when to copy them.
+#[test]
+fn every_example_is_run_named_and_introduced() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &Path| fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let (ci, readme) = (read(&root.join(".ci/run")), read(&root.join("README.md")));
+    let runs: Vec<&str> = ci
+        .lines()
+        .filter(|line| line.contains("--example ") || line.starts_with("for example in "))
+        .flat_map(|line| line.split([' ', ';']))
+        .collect();
+    let mut found = 0;
+    for entry in fs::read_dir(root.join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let code = read(&if path.is_dir() { path.join("main.rs") } else { path });
+        found += 1;
+        assert!(runs.contains(&name.as_str()), ".ci/run does not run {name}");
+        let named = readme.contains(&format!("`{name}`")) || readme.contains(&format!("cargo run --example {name}"));
+        assert!(named, "the README does not name {name}");
+        let introduction = code.lines().take_while(|line| line.starts_with("//!")).count();
+        assert!(introduction >= 5, "{name} begins with {introduction} lines of comment");
+    }
+    assert!(found >= 6, "{found} examples");
 }
