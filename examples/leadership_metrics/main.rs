@@ -43,7 +43,12 @@ impl Options {
         };
         let faults = Faults::none();
         if self.faulty {
-            faults.set(|call| if call.number % 20 == 19 { Fault::LoseReply } else { Fault::Deliver });
+            // Several in a row: a single one is mended by the SDK's retry.
+            faults.set(|call| match call.number % 60 {
+                14..=17 => Fault::LoseReply,
+                30..=45 => Fault::ConnectError,
+                _ => Fault::Deliver,
+            });
         }
         let builder = LockClient::builder(&engine.client_with_faults(&faults), "locks").share_http_client();
         Ok(builder.create_table().timing(Timing::aggressive()))
