@@ -54,9 +54,15 @@ impl Replica {
         Self { faults, locks, group }
     }
 
-    /// Nothing of it reaches the store any more, and nothing reaches it: it stops by its own clock.
+    /// Nothing of it reaches the store any more, and nothing reaches it: it stops by its own clock. Its machine is taken away
+    /// when it has stopped.
     fn die(&self) {
         self.faults.set(|_| Fault::LoseRequest);
+        let group = self.group.clone();
+        tokio::spawn(async move {
+            sleep(15_000).await;
+            group.shutdown().await;
+        });
     }
 
     fn leads(&self) -> Vec<String> {

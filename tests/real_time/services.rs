@@ -257,10 +257,10 @@ fn blocking_work_is_guarded() {
 
         let leadership = elector.campaign().await.unwrap();
         let view = leadership.view();
-        let panicked = tokio::spawn(async move { view.guard_blocking(|_| panic!("in the work")).await.map(|()| ()) });
+        let panicked = tokio::spawn(async move { view.guard_blocking(|_| panic!("in the work")).await });
         assert!(panicked.await.unwrap_err().is_panic());
         elector.shutdown().await;
-        let ended = leadership.guard_blocking(|_| unreachable!("it is not begun")).await.map(|()| ());
+        let ended = leadership.guard_blocking(|_| unreachable!("it is not begun")).await;
         assert_eq!(ended.unwrap_err().kind(), ErrorKind::NotHeld);
     });
 }
