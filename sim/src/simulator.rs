@@ -78,6 +78,7 @@ mod tests {
         std::env::var("SIM_SEEDS").map_or(1_200, |seeds| seeds.parse().expect("SIM_SEEDS is a number"))
     }
 
+    /// Each seed is an election of three candidates for ten minutes of simulated time.
     #[test]
     fn nothing_breaks_in_any_seed_and_everything_interesting_happens() {
         if let Some(seed) = chosen_seed() {

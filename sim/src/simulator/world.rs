@@ -210,6 +210,9 @@ impl World {
             self.check();
         }
         if self.broken.is_none() {
+            // Each run is an election of its own: at its end it has exactly one leader.
+            self.now = nanos(END);
+            self.check();
             self.check_budget();
         }
         let log = self.log.take().unwrap_or_default();
