@@ -78,6 +78,14 @@ impl Elector {
                 earlier.cell().outcome().await;
             }
             let (lock, term) = self.campaign_once(self.restraint(earlier.as_ref())).await?;
+            if self.inner.closing.is_cancelled() {
+                // Shut down while the answer was on its way: whoever did that saw no term to end.
+                term.resign(EndReason::ShutDown);
+                term.leadership_dropped();
+                drop(lock);
+                term.cell().outcome().await;
+                return Err(stopped(StopReason::ShutDown));
+            }
             if !*self.inner.paused.borrow() {
                 return Ok((lock, term));
             }

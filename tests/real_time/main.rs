@@ -8,6 +8,7 @@ mod load;
 mod observability;
 mod server;
 mod services;
+mod stopping;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
