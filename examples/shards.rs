@@ -147,7 +147,7 @@ async fn keep_book(mut changes: impl Stream<Item = Change> + Unpin) -> BTreeMap<
     terms
 }
 
-async fn until(what: &str, holds: impl Fn() -> bool + Send) -> anyhow::Result<()> {
+async fn until(what: &str, holds: impl Fn() -> bool + Send + Sync) -> anyhow::Result<()> {
     let start = Instant::now();
     let waited = async {
         while !holds() {
