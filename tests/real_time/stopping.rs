@@ -10,7 +10,7 @@ use dynamo_elector::{Elector, Embedded, LockClient, Role};
 async fn a_shutdown_at_the_very_moment_of_an_election_ends_it() {
     let engine = Embedded::in_memory().unwrap();
     let locks = LockClient::embedded(&engine, "locks").build().await.unwrap();
-    for round in 0..200 {
+    for round in 0..2_000 {
         let elector = Elector::builder(&locks, format!("round-{round}"));
         let running = elector
             .on_elected(|leadership| async move {
@@ -21,6 +21,10 @@ async fn a_shutdown_at_the_very_moment_of_an_election_ends_it() {
             .unwrap();
         let elector = running.elector().clone();
         elector.until_leading().await.unwrap();
+        // Some microseconds, each time others: the moment that matters is short.
+        for _ in 0..round % 100 * 10 {
+            std::hint::spin_loop();
+        }
         let shutdown = tokio::time::timeout(Duration::from_secs(20), running.shutdown());
         shutdown.await.unwrap_or_else(|_| panic!("round {round}: the shutdown hangs")).unwrap();
         let status = elector.status().borrow().clone();
