@@ -82,6 +82,8 @@ struct Inner {
     serving: watch::Sender<bool>,
     listener: Mutex<Listener>,
     closing: CancellationToken,
+    /// Also fires when the last handle is gone. (A leadership may outlive its elector.)
+    gone: CancellationToken,
 }
 
 #[derive(Debug, Clone)]
@@ -100,7 +102,7 @@ struct Settings {
 impl Drop for Inner {
     fn drop(&mut self) {
         // What waits beside this elector, such as for signals, ends with it.
-        self.closing.cancel();
+        self.gone.cancel();
     }
 }
 
@@ -108,8 +110,8 @@ impl Drop for Inner {
 #[derive(Debug, Default)]
 struct Seat {
     busy: bool,
-    /// The latest term, also when it is over: the next one begins after it (R7).
-    term: Option<TermControl>,
+    /// Fires when nothing of the latest campaign, and of its term, is left.
+    campaign: Option<CancellationToken>,
     /// Terms in a row whose work failed.
     failures: u32,
 }
@@ -129,10 +131,6 @@ impl Elector {
 
     fn seat(&self) -> MutexGuard<'_, Seat> {
         self.inner.seat.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn term(&self) -> Option<TermControl> {
-        self.seat().term.clone()
     }
 
     /// What is known of the election, as a watch channel: the latest value, and a wake-up for each change.
@@ -219,7 +217,7 @@ impl Elector {
     /// A view of the current leadership of this process, for request handlers: `None` while it does not lead, or must stop.
     /// While the view exists the release waits, within its bound.
     pub fn leadership(&self) -> Option<LeadershipView> {
-        let term = self.term()?;
+        let term = self.inner.board.term()?;
         // Counted in before it is looked at, so that no release comes between.
         let view = LeadershipView::new(term);
         view.ensure(Duration::ZERO).is_ok().then_some(view)
@@ -262,7 +260,7 @@ impl Elector {
     }
 
     async fn end_term(&self, reason: EndReason) -> Option<ReleaseOutcome> {
-        let term = self.term()?;
+        let term = self.inner.board.term()?;
         if term.cell().is_finished() {
             return None;
         }
@@ -281,8 +279,9 @@ impl Elector {
     ///
     /// Once polled, it goes on without its future; only the last status is then left out.
     pub async fn shutdown(&self) {
+        // The keeper learns of it too: a claim under way is taken back, a term ends, whether or not anybody polls the work.
         self.inner.closing.cancel();
-        self.end_term(EndReason::ShutDown).await;
+        self.last_campaign_over().await;
         // The sender lives as long as `self`: this can't fail.
         let _ = self.inner.serving.subscribe().wait_for(|serving| !serving).await;
         self.inner.board.stopped(StopReason::ShutDown);

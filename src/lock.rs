@@ -28,7 +28,7 @@ pub use acquire::Acquire;
 pub(crate) use beacon::{BEAT, Beacon};
 pub use builder::LockClientBuilder;
 pub(crate) use cell::{LeaseCell, Pin};
-pub(crate) use context::{Context, Note, Watcher};
+pub(crate) use context::{Acquired, Context, Note, Watcher};
 pub use fencing::Fencing;
 pub(crate) use handle::Control;
 pub use handle::{Heartbeat, Lock, Release};

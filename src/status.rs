@@ -165,6 +165,12 @@ impl Status {
         self.clock.now().since(self.since)
     }
 
+    /// The leader, if it is another process: where to forward what only the leader does. `None` also while this process still winds
+    /// its own leadership down, which no redirect should come back to.
+    pub fn leader_elsewhere(&self) -> Option<&LeaderInfo> {
+        self.leader.as_ref().filter(|_| self.role != Role::Leader)
+    }
+
     /// For how long the [leader](Self::leader) has been seen to lead.
     pub fn leader_seen_for(&self) -> Option<Duration> {
         self.leader_since.map(|since| self.clock.now().since(since))

@@ -1,7 +1,6 @@
 //! The service: two elections, and the routes that tell of them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, State};
@@ -26,8 +25,6 @@ const BUCKETS: [f64; 16] =
 struct App {
     jobs: Elector,
     elections: Elections,
-    /// This process, as a leader's owner name.
-    owner: Arc<str>,
     metrics: PrometheusHandle,
 }
 
@@ -42,7 +39,7 @@ pub(super) async fn run(options: &Options, address: &str) -> anyhow::Result<()> 
 
     let locks = options.locks()?.build().await?;
     let elections = Elections::new(&locks);
-    let jobs = elections.elector("jobs").advertise(own.as_str()).start()?.elector().clone();
+    let jobs = elections.elector("jobs").advertise(own.as_str()).start()?.into_elector();
     // Given to another replica now and then.
     let turn = 3 * locks.timing().lease();
     elections.elector("reports").advertise(own.as_str()).max_tenure(turn).start()?;
@@ -56,7 +53,7 @@ pub(super) async fn run(options: &Options, address: &str) -> anyhow::Result<()> 
     }
 
     println!("{own}");
-    let app = App { jobs: jobs.clone(), elections: elections.clone(), owner: locks.owner().into(), metrics };
+    let app = App { jobs: jobs.clone(), elections: elections.clone(), metrics };
     tokio::spawn(upkeep(app.metrics.clone()));
     // Serves until leadership is released: requests of the leader have ended by then, others find the next leader.
     let stopped = async move {
@@ -88,9 +85,8 @@ impl FromRequestParts<App> for LeaderOnly {
         if let Some(leadership) = app.jobs.leadership() {
             return Ok(Self(leadership));
         }
-        let leader = app.jobs.status().borrow().leader.clone();
-        // While this process gives leadership up it is still the leader in the record: no redirect to itself.
-        let other = leader.filter(|leader| *leader.owner != *app.owner);
+        // Not to this process, which is still the leader in the record while it gives leadership up.
+        let other = app.jobs.status().borrow().leader_elsewhere().cloned();
         let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
         Err(match other.as_ref().and_then(LeaderInfo::address) {
             Some(address) => Redirect::temporary(&format!("{address}{path}")).into_response(),

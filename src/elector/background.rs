@@ -30,6 +30,11 @@ impl Running {
         &self.elector
     }
 
+    /// The candidate alone; the service goes on.
+    pub fn into_elector(self) -> Elector {
+        self.elector
+    }
+
     /// Waits until the service has stopped by itself or was shut down.
     ///
     /// # Errors
@@ -96,7 +101,7 @@ impl Elector {
             };
             let told = self.inner.board.defer_release();
             let mut guard = TermGuard::new(&term);
-            let leadership = Leadership::new(lock, term.clone(), Scope::Term);
+            let leadership = Leadership::new(lock, term.clone(), &self.inner.board, Scope::Term);
             let ended = self.drive(&term, async { service.on_elected(leadership).await }).await;
             if matches!(ended, Ended::Failed(_)) {
                 guard.reason = EndReason::WorkFailed;

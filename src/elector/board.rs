@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 
+use super::TermControl;
 use crate::clock::Clock;
 use crate::ending::{EndReason, ReleaseOutcome};
 use crate::error::Error;
-use crate::lock::{Beacon, LeaseCell, LockClient, Note, Watcher};
+use crate::lock::{Acquired, Beacon, LeaseCell, LockClient, Note, Watcher};
 use crate::protocol::{Moment, Noted};
 use crate::status::{LeaderInfo, Role, Status, StopReason, Transition, Trouble};
 use crate::store::Found;
@@ -40,6 +41,8 @@ pub(super) struct Board {
 struct Memory {
     /// What this process advertises when it leads.
     advertised: Option<Vec<u8>>,
+    /// The latest term, also when it is over.
+    term: Option<TermControl>,
     leaderless_since: Option<Moment>,
     ended_at: Option<Moment>,
     /// While a callback is still to be called, the release is not told; `Some(Some(…))`: it is over.
@@ -96,6 +99,10 @@ impl Board {
         self.transitions.get_or_init(|| broadcast::Sender::new(BACKLOG)).subscribe()
     }
 
+    pub(super) fn term(&self) -> Option<TermControl> {
+        self.memory().term.clone()
+    }
+
     pub(super) fn beacon(&self) -> &Arc<Beacon> {
         &self.beacon
     }
@@ -114,21 +121,18 @@ impl Board {
 
     /// One change of the status, and the transition that tells of it.
     fn turn(&self, change: impl FnOnce(&mut Status), transition: impl FnOnce(u64) -> Transition) {
-        let mut told = None;
         self.status.send_modify(|status| {
             change(status);
             status.epoch += 1;
-            told = Some(transition(status.epoch));
-        });
-        if let Some(transition) = told {
-            // Nobody may be listening.
+            let transition = transition(status.epoch);
+            // Sent where the status is locked, so that the stream has the order of the epochs. Nobody may be listening.
             if let Some(group) = &self.group {
                 let _ = group.send((self.name(), transition.clone()));
             }
             if let Some(transitions) = self.transitions.get() {
                 let _ = transitions.send(transition);
             }
-        }
+        });
     }
 
     fn set_role(&self, status: &mut Status, role: Role) {
@@ -196,7 +200,10 @@ impl Board {
         self.released(outcome);
     }
 
-    fn elected(&self, cell: &Arc<LeaseCell>, acquired_at: &str) {
+    fn elected(&self, acquired: &Acquired<'_>) {
+        let cell = acquired.cell;
+        // Before anybody learns of it: whoever sees this process lead can look at the term, and end it.
+        self.memory().term = Some(TermControl::new(acquired));
         let token = cell.token();
         self.leaderless_until_now();
         let data = self.memory().advertised.clone();
@@ -209,7 +216,7 @@ impl Board {
                 owner: self.owner.to_string(),
                 data,
                 fencing_token: Some(token),
-                acquired_at: Some(acquired_at.to_owned()),
+                acquired_at: Some(acquired.acquired_at.to_owned()),
             });
         };
         self.turn(change, |epoch| Transition::Elected { epoch, fencing_token: token });
@@ -338,6 +345,12 @@ impl Board {
     }
 }
 
+impl std::fmt::Debug for Board {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Board").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl Drop for Board {
     fn drop(&mut self) {
         if !self.observes {
@@ -384,7 +397,7 @@ impl Watcher for Board {
             Note::ForcedRead => self.telemetry.send(Event::ForcedRead { name: self.name() }),
             Note::Ambiguous { resolved } => self.telemetry.send(Event::Ambiguous { name: self.name(), resolved }),
             Note::Claimed { outcome } => self.telemetry.send(Event::Claimed { name: self.name(), outcome }),
-            Note::Acquired { cell, acquired_at } => self.elected(cell, acquired_at),
+            Note::Acquired(acquired) => self.elected(&acquired),
             Note::Renewed { took, margin } => {
                 self.telemetry.send(Event::Renewed { name: self.name(), took, margin });
             }

@@ -206,6 +206,7 @@ impl ElectorBuilder {
         let group = membership.as_ref().map(Membership::transitions);
         let board = Board::new(&locks, told.into(), group);
         board.advertise(settings.advertised.clone());
+        let closing = CancellationToken::new();
         let elector = Elector {
             inner: Arc::new(Inner {
                 key,
@@ -215,7 +216,8 @@ impl ElectorBuilder {
                 paused: watch::Sender::new(false),
                 serving: watch::Sender::new(false),
                 listener: Mutex::new(leader_callback.map_or(Listener::None, Listener::Waiting)),
-                closing: CancellationToken::new(),
+                gone: closing.child_token(),
+                closing,
                 locks,
             }),
         };

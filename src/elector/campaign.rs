@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::leadership::{Leadership, Scope};
 use super::{Elector, TermControl, stopped};
 use crate::ending::EndReason;
@@ -41,7 +43,7 @@ impl Elector {
         let _turn = self.take_turn()?;
         let (lock, term) = self.win().await?;
         self.beat_until_over(&term);
-        Ok(Leadership::new(lock, term, Scope::Own))
+        Ok(Leadership::new(lock, term, &self.inner.board, Scope::Own))
     }
 
     /// The beacon of a leadership that is in the user's hands beats beside it, on the user's runtime.
@@ -58,7 +60,7 @@ impl Elector {
 
     pub(super) fn take_turn(&self) -> Result<Turn, Error> {
         let mut seat = self.seat();
-        if seat.busy || seat.term.as_ref().is_some_and(TermControl::leadership_exists) {
+        if seat.busy || self.inner.board.term().is_some_and(|term| term.leadership_exists()) {
             return Err(Error::new(
                 ErrorKind::Busy,
                 "this elector already campaigns or leads: drop or resign the leadership first, or build another elector",
@@ -72,46 +74,47 @@ impl Elector {
     pub(super) async fn win(&self) -> Result<(Lock, TermControl), Error> {
         self.start_listener();
         loop {
-            // R7: no new campaign while old work still runs.
-            let earlier = self.term();
-            if let Some(earlier) = &earlier {
-                earlier.cell().outcome().await;
-            }
-            let (lock, term) = self.campaign_once(self.restraint(earlier.as_ref())).await?;
-            if self.inner.closing.is_cancelled() {
-                // Shut down while the answer was on its way: whoever did that saw no term to end.
-                term.resign(EndReason::ShutDown);
-                term.leadership_dropped();
-                drop(lock);
-                term.cell().outcome().await;
-                return Err(stopped(StopReason::ShutDown));
-            }
+            // R7: no new campaign while old work still runs, or anything else of an earlier one is left.
+            self.last_campaign_over().await;
+            let lock = self.campaign_once().await?;
+            let term = self.inner.board.term().ok_or_else(keeper_gave_no_answer)?;
             if !*self.inner.paused.borrow() {
                 return Ok((lock, term));
             }
             // Paused while the claim was on its way.
             term.resign(EndReason::Paused);
-            term.leadership_dropped();
         }
     }
 
-    async fn campaign_once(&self, restraint: Restraint) -> Result<(Lock, TermControl), Error> {
+    /// Until nothing of the latest campaign is left: no claim under way, no lease, no release.
+    pub(super) async fn last_campaign_over(&self) {
+        let over = self.seat().campaign.clone();
+        if let Some(over) = over {
+            over.cancelled().await;
+        }
+    }
+
+    async fn campaign_once(&self) -> Result<Lock, Error> {
         let inner = &self.inner;
+        let over = CancellationToken::new();
+        let request = Request { _over: Some(over.clone().drop_guard()), ..self.request() };
+        // In this order: a shutdown that does not see this campaign is seen by it.
+        self.seat().campaign = Some(over);
         if inner.closing.is_cancelled() {
             return Err(stopped(StopReason::ShutDown));
         }
         inner.board.campaigning();
         let won = tokio::select! { biased;
             () = inner.closing.cancelled() => Err(stopped(StopReason::ShutDown)),
-            won = inner.locks.request(self.request(restraint)) => won,
+            won = inner.locks.request(request) => won,
             never = inner.board.beacon().beat() => match never {},
         };
+        if won.is_err() {
+            // A claim that was on its way is taken back before anything is said to be over.
+            self.last_campaign_over().await;
+        }
         match won {
-            Ok(Some(lock)) => {
-                let term = TermControl::new(&lock, Arc::clone(&inner.board));
-                self.seat().term = Some(term.clone());
-                Ok((lock, term))
-            }
+            Ok(Some(lock)) => Ok(lock),
             Ok(None) => Err(self.over(keeper_gave_no_answer())),
             Err(error) => Err(self.over(error)),
         }
@@ -127,7 +130,7 @@ impl Elector {
         error
     }
 
-    fn request(&self, restraint: Restraint) -> Request {
+    fn request(&self) -> Request {
         let inner = &self.inner;
         let settings = &inner.settings;
         let silence = settings.silent_after.map(|after| Silence { beacon: Arc::clone(inner.board.beacon()), after });
@@ -137,7 +140,8 @@ impl Elector {
             first_miss_ends: settings.first_miss_ends,
             drain: settings.drain_timeout,
             candidacy: Candidacy::Pausable(inner.paused.subscribe()),
-            restraint,
+            restraint: self.restraint(),
+            given_up: inner.closing.clone(),
             limits: Limits { max_tenure: settings.max_tenure, silence },
             stuck: settings.stuck,
             watcher: Arc::clone(&inner.board) as Arc<dyn Watcher>,
@@ -147,9 +151,9 @@ impl Elector {
 
     /// Others go first after a term that was given up: for one to two polls, longer after work that failed again and again, and
     /// after a hand-over until one of them has come.
-    fn restraint(&self, earlier: Option<&TermControl>) -> Restraint {
+    fn restraint(&self) -> Restraint {
         let delay = self.inner.settings.campaign_delay;
-        let ended = earlier.and_then(|term| Some((term.cell().finished_at()?, term.cell().reason()?)));
+        let ended = self.inner.board.term().and_then(|term| Some((term.cell().finished_at()?, term.cell().reason()?)));
         let Some((at, reason)) = ended.filter(|(_, reason)| !reason.is_forced()) else {
             return Restraint { delay, ..Restraint::default() };
         };

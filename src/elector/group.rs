@@ -94,6 +94,11 @@ impl Elections {
         self.group.members().iter().filter_map(Weak::upgrade).map(|inner| Elector { inner }).collect()
     }
 
+    /// The member of this name, if it exists.
+    pub fn get(&self, name: &str) -> Option<Elector> {
+        self.electors().into_iter().find(|elector| elector.name() == name)
+    }
+
     /// The transitions of all members from now on, those built later included, each with the name of its election; of one
     /// election in order. A reader that lags far behind finds [`Transition::Missed`], without a name since it may be
     /// anybody's. Ends when the group and all its members are gone.

@@ -1,10 +1,12 @@
 //! The right to act, while it lasts.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::board::Board;
 use super::fence::Fence;
 use super::term::TermControl;
 use crate::ending::{EndReason, ReleaseOutcome};
@@ -31,6 +33,7 @@ use crate::lock::{Lock, Pin};
 pub struct Leadership {
     lock: Option<Lock>,
     control: TermControl,
+    board: Arc<Board>,
     scope: Scope,
     /// Whoever still has the leadership may be making its last writes: the release waits, within its bound.
     _pin: Pin,
@@ -48,9 +51,10 @@ pub(super) enum Scope {
 }
 
 impl Leadership {
-    pub(super) fn new(lock: Lock, control: TermControl, scope: Scope) -> Self {
+    pub(super) fn new(lock: Lock, control: TermControl, board: &Arc<Board>, scope: Scope) -> Self {
         let pin = Pin::new(control.cell());
-        Self { lock: Some(lock), control, scope, _pin: pin }
+        control.set_leadership_exists(true);
+        Self { lock: Some(lock), control, board: Arc::clone(board), scope, _pin: pin }
     }
 
     /// The number of this term: larger than that of every term before it. Send it with every effect.
@@ -164,7 +168,9 @@ impl Leadership {
     /// Changes what followers read as the leader's data, with a heartbeat that is sent now.
     pub fn proclaim(&self, data: impl Into<Vec<u8>>) {
         if let Some(lock) = &self.lock {
-            self.control.proclaim(lock, data.into());
+            let data = data.into();
+            self.board.advertise(Some(data.clone()));
+            lock.set_data(Some(data));
         }
     }
 
@@ -188,11 +194,11 @@ impl Leadership {
     }
 
     async fn give_up(mut self, reason: EndReason) -> ReleaseOutcome {
-        let cell = std::sync::Arc::clone(self.control.cell());
+        let cell = Arc::clone(self.control.cell());
         let lock = self.lock.take();
         if let Some(lock) = &lock {
             lock.resign(reason);
-            self.control.leadership_dropped();
+            self.control.set_leadership_exists(false);
         }
         // Lets go of the pin: from here on only views hold the release back.
         drop(self);
@@ -211,7 +217,7 @@ impl Drop for Leadership {
             Scope::Own => lock.resign(EndReason::Resigned),
             Scope::Work | Scope::Term => self.control.keep(lock),
         }
-        self.control.leadership_dropped();
+        self.control.set_leadership_exists(false);
     }
 }
 

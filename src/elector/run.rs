@@ -41,7 +41,7 @@ impl Elector {
                 Err(error) => return self.no_more_terms(error),
             };
             let mut guard = TermGuard::new(&term);
-            let leadership = Leadership::new(lock, term.clone(), Scope::Work);
+            let leadership = Leadership::new(lock, term.clone(), &self.inner.board, Scope::Work);
             let ended = self.drive(&term, work(leadership)).await;
             let stop_as = match ended {
                 Ended::Ok => {

@@ -45,7 +45,8 @@ pub trait Service: Send + 'static {
     /// An error, or a panic, ends the term as `work_failed`; after a pause that doubles each time it campaigns again.
     fn on_elected(&mut self, leadership: Leadership) -> impl Future<Output = WorkResult> + Send;
 
-    /// The term is over, and what became of its release is known. Called exactly once for each [`on_elected`](Self::on_elected),
+    /// The term is over, and what became of its release is known: another process may already lead, so cleaning up that must
+    /// come before belongs at the end of [`on_elected`](Self::on_elected). Called exactly once for each `on_elected`,
     /// also when that failed or was dropped. What takes longer than the drain timeout is dropped, since this process takes
     /// no part in the election meanwhile. The status shows the release after it.
     fn on_demoted(&mut self, term: TermEnded) -> impl Future<Output = ()> + Send {

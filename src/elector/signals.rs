@@ -80,10 +80,10 @@ impl Elector {
     /// As [`termination`](crate::termination).
     pub fn shutdown_on_signal(&self) -> Result<(), Error> {
         let (runtime, signal) = (in_runtime()?, listen()?);
-        let (inner, closing) = (Arc::downgrade(&self.inner), self.inner.closing.clone());
+        let (inner, gone) = (Arc::downgrade(&self.inner), self.inner.gone.clone());
         runtime.spawn(async move {
             tokio::select! { biased;
-                () = closing.cancelled() => return,
+                () = gone.cancelled() => return,
                 () = signal => {}
             }
             if let Some(inner) = inner.upgrade() {

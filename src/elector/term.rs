@@ -1,14 +1,13 @@
-//! What everybody concerned with a term shares, without keeping it alive.
+//! What everybody concerned with a term shares, from the moment at which the keeper has won it, without keeping it alive.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
-use super::board::Board;
 use super::fence::Fence;
 use crate::ending::EndReason;
-use crate::lock::{Control, LeaseCell, Lock};
+use crate::lock::{Acquired, Control, LeaseCell, Lock};
 
 /// One term, seen from the side.
 #[derive(Clone)]
@@ -20,7 +19,6 @@ struct Shared {
     cell: Arc<LeaseCell>,
     /// Weak: when the last handle of the lock goes, the keeper must notice.
     control: mpsc::WeakUnboundedSender<Control>,
-    board: Arc<Board>,
     fence: Fence,
     leadership_exists: AtomicBool,
     /// Under `run` the lock outlives its leadership, until the work has ended and its reason is known.
@@ -28,14 +26,13 @@ struct Shared {
 }
 
 impl TermControl {
-    pub(super) fn new(lock: &Lock, board: Arc<Board>) -> Self {
+    pub(super) fn new(acquired: &Acquired<'_>) -> Self {
         Self {
             shared: Arc::new(Shared {
-                cell: Arc::clone(lock.cell()),
-                control: lock.weak_control(),
-                board,
-                fence: Fence::new(lock.cell().token(), lock.fence_check()),
-                leadership_exists: AtomicBool::new(true),
+                cell: Arc::clone(acquired.cell),
+                control: acquired.control.clone(),
+                fence: Fence::new(acquired.cell.token(), acquired.fence_check.clone()),
+                leadership_exists: AtomicBool::new(false),
                 kept: Mutex::new(None),
             }),
         }
@@ -61,17 +58,12 @@ impl TermControl {
         *self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
     }
 
-    pub(crate) fn leadership_dropped(&self) {
-        self.shared.leadership_exists.store(false, Ordering::Release);
+    pub(crate) fn set_leadership_exists(&self, exists: bool) {
+        self.shared.leadership_exists.store(exists, Ordering::Release);
     }
 
     pub(super) fn leadership_exists(&self) -> bool {
         self.shared.leadership_exists.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn proclaim(&self, lock: &Lock, data: Vec<u8>) {
-        self.shared.board.advertise(Some(data.clone()));
-        lock.set_data(Some(data));
     }
 }
 

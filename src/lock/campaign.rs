@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, Note};
 use super::fencing::{self, Fencing};
@@ -52,9 +53,9 @@ pub(super) async fn campaign(
     let end = if let Patience::Until(end) = request.patience { Some(end) } else { None };
     let mut campaign = Campaign { context, request, candidate, looked: false, last_error: None, end };
     loop {
-        let out_of_time = campaign.out_of_time();
+        let (out_of_time, given_up) = (campaign.out_of_time(), campaign.request.given_up.clone());
         let waited = tokio::select! { biased;
-            () = answer.closed() => return None,
+            () = unwanted(&given_up, &mut answer) => return None,
             waited = campaign.until_claim() => waited,
             // A request that hangs does not outlast the time to wait: it is dropped, and the loop ends above.
             () = out_of_time => continue,
@@ -84,6 +85,14 @@ pub(super) async fn campaign(
                 return None;
             }
         }
+    }
+}
+
+/// Until nobody wants it any more: whoever asked has gone, or has given it up without having gone yet.
+async fn unwanted(given_up: &CancellationToken, answer: &mut oneshot::Sender<Answer>) {
+    tokio::select! { biased;
+        () = given_up.cancelled() => {}
+        () = answer.closed() => {}
     }
 }
 
@@ -290,11 +299,11 @@ impl Campaign {
     }
 
     async fn claim(&mut self, tenure: &mut Tenure, answer: &mut oneshot::Sender<Answer>) -> Claim {
-        let closing = self.context.closing.clone();
+        let (closing, given_up) = (self.context.closing.clone(), self.request.given_up.clone());
         while tenure.phase() == Phase::Claiming {
             let out_of_time = self.out_of_time();
             tokio::select! { biased;
-                () = answer.closed() => return Claim::GiveUp(None),
+                () = unwanted(&given_up, answer) => return Claim::GiveUp(None),
                 () = closing.cancelled() => return Claim::GiveUp(Some(self.closed())),
                 () = out_of_time => return Claim::GiveUp(tenure.last_error.take().or_else(|| Some(self.too_slow()))),
                 () = tenure.turn() => {}
@@ -325,13 +334,14 @@ impl Campaign {
     async fn won(&mut self, tenure: &mut Tenure, answer: &mut oneshot::Sender<Answer>) -> Claim {
         if self.context.settings.fencing == Fencing::FenceRecord {
             let (context, closing) = (Arc::clone(&self.context), self.context.closing.clone());
+            let given_up = self.request.given_up.clone();
             if self.request.patience == Patience::Try {
                 // One look, one claim, one operation to seal it.
                 self.end = Some(self.now().after(context.settings.timing.operation_timeout()));
             }
             let out_of_time = self.out_of_time();
             let sealed = tokio::select! { biased;
-                () = answer.closed() => return Claim::GiveUp(None),
+                () = unwanted(&given_up, answer) => return Claim::GiveUp(None),
                 () = closing.cancelled() => return Claim::GiveUp(Some(self.closed())),
                 () = out_of_time => return Claim::GiveUp(Some(self.too_slow())),
                 sealed = fencing::seal(&context, &self.request.key, tenure) => sealed,

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use aws_sdk_dynamodb::types::builders::ConditionCheckBuilder;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::cell::LeaseCell;
 use super::entropy::Entropy;
 use super::fencing::Fencing;
+use super::handle::Control;
 use super::held::Registry;
 use crate::clock::Clock;
 use crate::ending::{EndReason, ReleaseOutcome};
@@ -249,8 +251,8 @@ pub(crate) enum Note<'a> {
     Ambiguous { resolved: &'static str },
     /// How a claim ended.
     Claimed { outcome: &'static str },
-    /// The lease is held, since `acquired_at` by the wall clock, for people.
-    Acquired { cell: &'a Arc<LeaseCell>, acquired_at: &'a str },
+    /// The lease is held.
+    Acquired(Acquired<'a>),
     /// A heartbeat came through.
     Renewed { took: Duration, margin: Duration },
     /// Its holder must stop: the token has fired.
@@ -259,6 +261,16 @@ pub(crate) enum Note<'a> {
     Released { outcome: ReleaseOutcome },
     /// Work did not stop at its bound; the process is about to be ended.
     Stuck,
+}
+
+/// What is known of a lease that was acquired. Nothing of it keeps the lock held.
+pub(crate) struct Acquired<'a> {
+    pub(crate) cell: &'a Arc<LeaseCell>,
+    pub(crate) control: mpsc::WeakUnboundedSender<Control>,
+    /// The check of its number, where there is a fence record.
+    pub(crate) fence_check: Option<ConditionCheckBuilder>,
+    /// By the wall clock, for people.
+    pub(crate) acquired_at: &'a str,
 }
 
 /// For plain locks, that nobody watches.

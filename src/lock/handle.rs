@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_dynamodb::types::builders::ConditionCheckBuilder;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -77,16 +76,16 @@ impl std::fmt::Debug for Shared {
 pub struct Lock {
     shared: Arc<Shared>,
     /// Held: while a lock exists so does the keeper that renews it.
-    keeper: Option<Arc<Keeper>>,
+    _keeper: Option<Arc<Keeper>>,
 }
 
 impl Lock {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, keeper: None }
+        Self { shared, _keeper: None }
     }
 
     pub(super) fn kept_by(self, keeper: &Arc<Keeper>) -> Self {
-        Self { keeper: Some(Arc::clone(keeper)), ..self }
+        Self { _keeper: Some(Arc::clone(keeper)), ..self }
     }
 
     /// The key.
@@ -249,19 +248,8 @@ impl Lock {
         let _ = self.shared.control.send(Control::Beat(Beat { data, ..Beat::default() }));
     }
 
-    /// For those who may end the lock but must not keep it alive.
-    pub(crate) fn weak_control(&self) -> mpsc::WeakUnboundedSender<Control> {
-        self.shared.control.downgrade()
-    }
-
     pub(crate) fn cell(&self) -> &Arc<LeaseCell> {
         &self.shared.cell
-    }
-
-    /// The check of this lock's number in its fence record, where there is one.
-    pub(crate) fn fence_check(&self) -> Option<ConditionCheckBuilder> {
-        let keeper = self.keeper.as_ref().filter(|_| self.shared.fencing == Fencing::FenceRecord)?;
-        Some(keeper.context().store.fence_check(&self.shared.key, self.shared.cell.token()))
     }
 }
 
@@ -357,7 +345,7 @@ impl IntoFuture for Release {
         Box::pin(async move {
             self.check()?;
             let Self { lock, data, delete } = self;
-            let Lock { shared, keeper: _keeper } = lock;
+            let Lock { shared, _keeper } = lock;
             // Exactly one of several handles that go at the same time is the last.
             let Some(shared) = Arc::into_inner(shared) else { return Ok(ReleaseOutcome::StillHeld) };
             let _ = shared.control.send(Control::Release { data, delete });

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::cell::LeaseCell;
-use super::context::{Context, Note, Watcher};
+use super::context::{Acquired, Context, Note, Watcher};
+use super::fencing::Fencing;
 use super::handle::{Beat, Control, Lock, Shared, not_held};
 use super::limits;
 use super::request::{Answer, Patience, Request, Stuck};
@@ -80,7 +81,11 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
         orderly: false,
     };
     let (control, mut controls) = mpsc::unbounded_channel();
-    tenure.watcher().note(Note::Acquired { cell: &cell, acquired_at: tenure.acquired_at() });
+    let fenced = context.settings.fencing == Fencing::FenceRecord;
+    let fence_check = fenced.then(|| context.store.fence_check(&request.key, token));
+    let acquired =
+        Acquired { cell: &cell, control: control.downgrade(), fence_check, acquired_at: tenure.acquired_at() };
+    tenure.watcher().note(Note::Acquired(acquired));
     let shared = Arc::new(Shared {
         key: request.key.clone(),
         cell: Arc::clone(&cell),
@@ -121,6 +126,7 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
                 hold.control(control);
             }
             () = closing.cancelled(), if !ending => hold.resign(EndReason::ShutDown),
+            () = request.given_up.cancelled(), if !ending => hold.resign(EndReason::ShutDown),
             () = cell.unpinned() => {}
             () = drained, if hold.winding_down() => {}
             () = limited, if !ending => hold.check_limits(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::context::{Unwatched, Watcher};
 use super::handle::Lock;
@@ -95,6 +96,10 @@ pub(crate) struct Request {
     pub(crate) restraint: Restraint,
     pub(crate) limits: Limits,
     pub(crate) stuck: Stuck,
+    /// Fires when nobody wants it any more, though somebody may still wait for the answer.
+    pub(crate) given_up: CancellationToken,
+    /// Fires when nothing of this request is left: no claim under way, no lease, no release.
+    pub(crate) _over: Option<DropGuard>,
     pub(crate) watcher: Arc<dyn Watcher>,
 }
 
@@ -118,6 +123,8 @@ impl Request {
             restraint: Restraint::default(),
             limits: Limits::default(),
             stuck: Stuck::LetExpire,
+            given_up: CancellationToken::new(),
+            _over: None,
             watcher: Arc::new(Unwatched),
         }
     }

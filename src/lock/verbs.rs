@@ -40,7 +40,7 @@ impl LockClient {
     /// # Cancel safety
     ///
     /// Between items nothing is under way; dropping the stream drops the page that is being read.
-    pub fn list(&self) -> impl Stream<Item = Result<LockRecord, Error>> + Send + Unpin + 'static {
+    pub fn list(&self) -> impl Stream<Item = Result<LockRecord, Error>> + Send + Unpin + use<> {
         self.pages(None)
     }
 
@@ -50,17 +50,14 @@ impl LockClient {
     /// # Cancel safety
     ///
     /// As [`list`](Self::list).
-    pub fn list_partition(
+    pub fn list_partition<P: Into<String>>(
         &self,
-        partition: impl Into<String>,
-    ) -> impl Stream<Item = Result<LockRecord, Error>> + Send + Unpin + 'static {
+        partition: P,
+    ) -> impl Stream<Item = Result<LockRecord, Error>> + Send + Unpin + use<P> {
         self.pages(Some(partition.into()))
     }
 
-    fn pages(
-        &self,
-        partition: Option<String>,
-    ) -> impl Stream<Item = Result<LockRecord, Error>> + Send + Unpin + 'static {
+    fn pages(&self, partition: Option<String>) -> impl Stream<Item = Result<LockRecord, Error>> + Send + Unpin + use<> {
         // The state is where the next page starts: `Some(None)` at the beginning of the table, `None` past its end.
         let locks = self.clone();
         let pages = futures::stream::unfold(Some(None), move |next| {

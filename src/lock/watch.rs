@@ -38,7 +38,7 @@ impl Watcher for LockWatch {
                     self.tell(LockEvent::Recovered);
                 }
             }
-            Note::Acquired { cell, .. } => self.tell(LockEvent::Acquired { token: cell.token() }),
+            Note::Acquired(acquired) => self.tell(LockEvent::Acquired { token: acquired.cell.token() }),
             Note::Ended { cell, reason } => self.tell(LockEvent::Ended { reason, held: cell.held_for() }),
             Note::Released { outcome } => self.tell(LockEvent::Released { outcome }),
             Note::Failed { error, renewal } => self.failed(error, renewal),

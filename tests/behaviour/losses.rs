@@ -6,7 +6,7 @@ mod tale;
 
 use std::time::Duration;
 
-use dynamo_elector::{ElectorBuilder, EndReason, Fault, ReleaseOutcome};
+use dynamo_elector::{Elector, ElectorBuilder, EndReason, Fault, Fence, ReleaseOutcome};
 
 use crate::support::{delete, number, put, raw, text};
 use tale::{Tale, Told};
@@ -233,6 +233,12 @@ async fn keeper_failed() {
 #[tokio::test(start_paused = true)]
 async fn work_that_ignores_its_token_is_not_overtaken_by_a_release() {
     let (tale, running) = Tale::leading(|builder| builder).await;
+    // Of the user's own; the table at hand will do.
+    let write = |fence: Fence, value: &str| {
+        let write = tale.engine.client().update_item().table_name("locks").key("key", text("ledger"));
+        let write = write.update_expression("SET balance = :b").expression_attribute_values(":b", text(value));
+        async move { fence.condition().apply_to(write).unwrap().send().await }
+    };
     let stubborn = tale.elector.leadership().unwrap();
     tale.faults.set(|_| Fault::LoseRequest);
     let cut_off = tokio::time::Instant::now();
@@ -243,13 +249,17 @@ async fn work_that_ignores_its_token_is_not_overtaken_by_a_release() {
     assert!(!stubborn.is_valid());
     tale.elector.pause().await;
     // Its number is of yesterday as soon as another leads.
-    let next = tale.rival.acquire("e").await.unwrap();
-    assert!(next.fencing_token().unwrap() > stubborn.fencing_token());
+    let next = Elector::builder(&tale.rival, "e").build().unwrap().campaign().await.unwrap();
+    assert!(next.fencing_token() > stubborn.fencing_token());
+    write(next.fence(), "new").await.unwrap();
+    let late = write(stubborn.fence(), "late").await.unwrap_err();
+    assert!(late.into_service_error().is_conditional_check_failed_exception(), "the fence refuses it");
+    assert_eq!(raw(&tale.engine, "ledger").await.unwrap().remove("balance"), Some(text("new")));
     // The last heartbeat was sent at most a period before it was cut off.
     assert!(cut_off.elapsed() >= Duration::from_millis(7_500), "by expiry, not by a release: {:?}", cut_off.elapsed());
-    tale.check(EndReason::Deadline, ReleaseOutcome::Expired, NOTHING_TO_RELEASE).await;
+    next.resign().await;
+    tale.check_told(EndReason::Deadline, ReleaseOutcome::Expired, NOTHING_TO_RELEASE).await;
     drop(stubborn);
-    next.release().await.unwrap();
     running.shutdown().await.unwrap();
 }
 

@@ -170,6 +170,11 @@ impl Tale {
 
     /// Everybody was told, in this order, and tells the same.
     pub(super) async fn check(&self, reason: EndReason, outcome: ReleaseOutcome, order: &[Told]) {
+        self.check_told(reason, outcome, order).await;
+        self.check_metrics(reason, outcome).await;
+    }
+
+    pub(super) async fn check_told(&self, reason: EndReason, outcome: ReleaseOutcome, order: &[Told]) {
         self.told(Told::Released).await;
         let mut told: Vec<Told> = self.log.lines.lock().unwrap().clone();
         told.truncate(told.iter().position(|told| *told == Told::Released).unwrap() + 1);
@@ -196,6 +201,9 @@ impl Tale {
                 "{reason}: the status waits for the callback"
             );
         }
+    }
+
+    async fn check_metrics(&self, reason: EndReason, outcome: ReleaseOutcome) {
         // The herald is a moment behind.
         tokio::time::sleep(Duration::from_millis(1)).await;
         let metrics = look(self.metrics);
