@@ -1,27 +1,17 @@
 //! Metrics and traces of a keeper and a herald on threads of their own, and a process to scrape.
 
-use std::convert::Infallible;
 use std::fmt::Debug;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::types::AttributeValue;
-use dynamo_elector::{Elector, Embedded, Fault, Faults, LockClient, Timing};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use dynamo_elector::{Elector, Embedded, LockClient, Timing};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tokio::sync::Notify;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-use crate::clock;
 use crate::server::Server;
 
 /// The bounds of buckets that `docs/observability.md` recommends.
@@ -162,91 +152,4 @@ fn a_term_in_real_time_is_scraped() {
     let timing = Timing::aggressive();
     let most = (timing.validity() - timing.heartbeat() / 3).as_secs_f64();
     assert!(margins / count <= most, "the margin is what was left before: {margins} / {count}");
-}
-
-/// Two candidates in turns, work that fails now and then, a store that hiccups, a plain lock: what a dashboard shows.
-async fn elections(stop: Arc<Notify>) {
-    let (engine, faults, turn) = (Embedded::in_memory().unwrap(), Faults::none(), Arc::new(AtomicU32::new(0)));
-    let start = clock();
-    // A hiccup of a second in every eight.
-    faults.set(move |_| if start.elapsed().as_secs() % 8 == 7 { Fault::ServerError } else { Fault::Deliver });
-    let mut candidates = Vec::new();
-    for owner in ["one", "two"] {
-        let builder = LockClient::builder(&engine.client_with_faults(&faults), "locks").share_http_client();
-        let builder = builder.owner(owner).create_table().timing(Timing::aggressive());
-        let locks = builder.build().await.unwrap();
-        let elector = Elector::builder(&locks, "billing").advertise(format!("http://{owner}")).build().unwrap();
-        let (runner, turn) = (elector.clone(), Arc::clone(&turn));
-        let run = tokio::spawn(async move {
-            let work = async move |leadership: dynamo_elector::Leadership| {
-                // Some heartbeats, then somebody else's turn.
-                let _ = leadership.guard(tokio::time::sleep(Duration::from_millis(2_500))).await;
-                let fails = turn.fetch_add(1, Ordering::SeqCst) % 4 == 3;
-                if fails { Err("broken work".into()) } else { Ok(()) }
-            };
-            runner.run(work).await.unwrap();
-        });
-        candidates.push((elector, run, locks));
-    }
-    let locks = candidates[0].2.clone();
-    let plain = async move {
-        loop {
-            let lock = locks.acquire("job").await.unwrap();
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            // A release that the hiccup swallowed is told in the metrics, which is what this is for.
-            let _ = lock.release().await;
-        }
-    };
-    tokio::select! {
-        () = stop.notified() => {}
-        () = plain => {}
-    }
-    for (elector, run, locks) in candidates {
-        elector.shutdown().await;
-        run.await.unwrap();
-        locks.shutdown().await;
-    }
-}
-
-/// Serves `/metrics` at `METRICS_ADDRESS` until `/stop` is asked for, or for ten minutes; without an address for ten seconds.
-#[test]
-#[ignore = "serves until it is told to stop: `just observability` runs it"]
-fn serves_metrics_until_told() {
-    let metrics = global_recorder();
-    let address = std::env::var("METRICS_ADDRESS").ok();
-    let limit = Duration::from_secs(if address.is_some() { 600 } else { 10 });
-    let address: SocketAddr = address.as_deref().unwrap_or("127.0.0.1:0").parse().unwrap();
-    let stop = Arc::new(Notify::new());
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
-        println!("metrics at http://{}/metrics", listener.local_addr().unwrap());
-        let told = Arc::clone(&stop);
-        tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let told = Arc::clone(&told);
-                let answer = move |request: Request<Incoming>| {
-                    let told = Arc::clone(&told);
-                    async move {
-                        if request.uri().path() == "/stop" {
-                            told.notify_one();
-                        }
-                        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(metrics.render()))))
-                    }
-                };
-                tokio::spawn(
-                    hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service_fn(answer)),
-                );
-            }
-        });
-        let timer = Arc::clone(&stop);
-        tokio::spawn(async move {
-            tokio::time::sleep(limit).await;
-            timer.notify_one();
-        });
-        elections(stop).await;
-    });
-    let text = metrics.render();
-    assert!(text.contains(r#"leader_election_transitions_total{name="billing",to="stopped"} 2"#), "{text}");
 }
