@@ -51,7 +51,10 @@ struct Role {
 
 const CANDIDATE: Role = Role {
     policy: include_str!("../../iam/candidate.json"),
-    place: Place { holder: "nightly-billing", names: &["nightly-billing", "election", "e", "careful", "patient"] },
+    place: Place {
+        holder: "nightly-billing",
+        names: &["nightly-billing", "election", "e", "careful", "patient", "f", "g", "e-up", "e-down"],
+    },
     suites: &[
         elections::suite,
         fences::suite,
