@@ -50,10 +50,12 @@ impl Elector {
     fn beat_until_over(&self, term: &TermControl) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (beacon, cell) = (Arc::clone(self.inner.board.beacon()), Arc::clone(term.cell()));
+        // Where silence ends the term it counts from here on, also if the runtime never gets to the task below.
+        let first = self.inner.settings.silent_after.map(|_| beacon.beat());
         runtime.spawn(async move {
             tokio::select! { biased;
                 _ = cell.outcome() => {}
-                never = beacon.beat() => match never {}
+                never = first.unwrap_or_else(|| beacon.beat()) => match never {}
             }
         });
     }

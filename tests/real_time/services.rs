@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use dynamo_elector::{Elector, Embedded, ErrorKind, Fault, Faults, LockClient, Timing};
+use dynamo_elector::{Elector, Embedded, EndReason, ErrorKind, Fault, Faults, LockClient, Timing};
 use tokio::runtime::Runtime;
 
 use crate::server::Server;
@@ -262,5 +262,52 @@ fn blocking_work_is_guarded() {
         elector.shutdown().await;
         let ended = leadership.guard_blocking(|_| unreachable!("it is not begun")).await;
         assert_eq!(ended.unwrap_err().kind(), ErrorKind::NotHeld);
+    });
+}
+
+/// Work that wedges its thread before anything else had a turn on it has never beaten. It is silent all the same.
+#[test]
+fn work_that_blocks_its_thread_from_the_first_moment_on_is_silent() {
+    let blocked = Duration::from_secs(6);
+    let wedged = |elector: Elector, campaigned: bool| {
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                if campaigned {
+                    let leadership = elector.campaign().await.unwrap();
+                    std::thread::sleep(blocked);
+                    return drop(leadership);
+                }
+                let work = elector.run(async |_| {
+                    std::thread::sleep(blocked);
+                    Ok(())
+                });
+                work.await.unwrap();
+            });
+        })
+    };
+    Runtime::new().unwrap().block_on(async {
+        let engine = Embedded::in_memory().unwrap();
+        let locks = LockClient::embedded(&engine, "locks").timing(Timing::aggressive()).build().await.unwrap();
+        let mut parts = Vec::new();
+        for campaigned in [false, true] {
+            let builder = Elector::builder(&locks, format!("campaigned: {campaigned}")).stop_after_success();
+            let builder =
+                builder.step_down_when_silent(Duration::from_secs(2)).drain_timeout(Duration::from_millis(200));
+            let elector = builder.build().unwrap();
+            parts.push((elector.clone(), wedged(elector, campaigned)));
+        }
+        let began = clock();
+        for (elector, _) in &parts {
+            let mut status = elector.status();
+            let ended = status.wait_for(|status| status.last_end.is_some());
+            let ended = tokio::time::timeout(blocked.saturating_sub(began.elapsed()), ended).await;
+            let ended = ended.unwrap_or_else(|_| panic!("{} leads on", elector.name())).unwrap();
+            assert_eq!(ended.last_end, Some(EndReason::Silent), "{}", elector.name());
+        }
+        assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+        for (_, thread) in parts {
+            thread.join().unwrap();
+        }
     });
 }
