@@ -11,7 +11,7 @@ use super::board::{Board, GroupSender};
 use super::transitions;
 use crate::error::{Error, ErrorKind};
 use crate::lock::{Candidacy, LockClient, Patience, Pending, Request, Watcher};
-use crate::status::{LeaderInfo, Status, StopReason, Transition};
+use crate::status::{LeaderInfo, Role, Status, StopReason, Transition};
 use crate::store::Key;
 
 /// How many transitions of all elections a slow reader may lag behind.
@@ -96,7 +96,7 @@ impl Observer {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] for an election that is not followed here.
+    /// [`ErrorKind::InvalidInput`] for an election that is not followed here, [`ErrorKind::Closed`] once the lock client was shut down.
     ///
     /// # Cancel safety
     ///
@@ -109,12 +109,18 @@ impl Observer {
             )
         })?;
         loop {
-            if let Some(leader) = status.borrow_and_update().leader.clone() {
-                return Ok(leader);
+            {
+                let now = status.borrow_and_update();
+                if let Some(leader) = now.leader.clone() {
+                    return Ok(leader);
+                }
+                if matches!(now.role, Role::Stopped(_)) {
+                    return Err(ended());
+                }
             }
             if status.changed().await.is_err() {
                 // The sender lives as long as `self`.
-                return Err(Error::new(ErrorKind::Closed, "this observer has ended"));
+                return Err(ended());
             }
         }
     }
@@ -187,6 +193,10 @@ impl Drop for ObserverInner {
             followed.board.stopped(StopReason::ShutDown);
         }
     }
+}
+
+fn ended() -> Error {
+    Error::new(ErrorKind::Closed, "this observer has ended, or its lock client was shut down: build new ones")
 }
 
 impl std::fmt::Debug for Observer {

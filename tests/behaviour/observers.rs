@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use dynamo_elector::{Elector, Embedded, Fault, Faults, LockClient, Observer, Role, StopReason, Transition};
+use dynamo_elector::{Elector, Embedded, ErrorKind, Fault, Faults, LockClient, Observer, Role, StopReason, Transition};
 use futures::StreamExt;
 use tokio::time::Instant;
 
 use crate::operations;
-use crate::support::{sleep, within};
+use crate::support::{kind, sleep, within};
 
 /// On a table that exists, as an observer finds it.
 pub(crate) async fn observing(engine: &Embedded, faults: &Faults) -> LockClient {
@@ -75,6 +75,22 @@ async fn an_observer_sees_leaders_come_go_and_die_and_never_writes() {
     assert!(matches!(status.borrow().role, Role::Stopped(StopReason::ShutDown)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_leader_hears_of_the_end() {
+    let (engine, faults) = (Embedded::in_memory().unwrap(), Faults::none());
+    let locks = LockClient::builder(&engine.client_with_faults(&Faults::none()), "locks").share_http_client();
+    locks.create_table().simulated(1).build().await.unwrap();
+    let locks = observing(&engine, &faults).await;
+    let observer = Observer::builder(&locks).election("nightly-billing").start().unwrap();
+    let waiting = observer.clone();
+    let waiting = tokio::spawn(async move { waiting.until_leader("nightly-billing").await });
+    sleep(3_000).await;
+    locks.shutdown().await;
+    assert_eq!(kind(within(100, waiting).await.unwrap()), ErrorKind::Closed);
+    assert_eq!(kind(within(1, observer.until_leader("nightly-billing")).await), ErrorKind::Closed, "and from then on");
+}
+
 crate::privileges::suite! {
+    whoever_waits_for_a_leader_hears_of_the_end,
     an_observer_sees_leaders_come_go_and_die_and_never_writes,
 }
