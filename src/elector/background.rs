@@ -89,11 +89,12 @@ impl Elector {
         let turn = self.take_turn()?;
         self.inner.serving.send_replace(true);
         let serving = Serving(self.inner.serving.clone());
-        let task = runtime.spawn(self.clone().serve(service, turn, serving));
+        let task = runtime.spawn(self.clone().serve(turn, serving, service));
         Ok(Running { elector: self.clone(), task })
     }
 
-    async fn serve<S: Service>(self, mut service: S, _turn: Turn, _serving: Serving) -> Result<(), Error> {
+    /// Dropped last to first: once it is told to be over nothing of the service is left, and only then may another begin.
+    async fn serve<S: Service>(self, _turn: Turn, _serving: Serving, mut service: S) -> Result<(), Error> {
         loop {
             let (lock, term) = match self.win().await {
                 Ok(won) => won,

@@ -3,9 +3,13 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use dynamo_elector::{Elector, Embedded, EndReason, ErrorKind, Fault, Faults, LockClient, Timing};
+use dynamo_elector::{
+    Elector, Embedded, EndReason, ErrorKind, Fault, Faults, Leadership, LockClient, Service, Timing, WorkResult,
+};
 use tokio::runtime::Runtime;
 
 use crate::server::Server;
@@ -309,5 +313,31 @@ fn work_that_blocks_its_thread_from_the_first_moment_on_is_silent() {
         for (_, thread) in parts {
             thread.join().unwrap();
         }
+    });
+}
+
+/// Whoever shuts down and then closes what the service uses finds nothing of the service left.
+#[test]
+fn a_service_is_gone_when_its_shutdown_returns() {
+    struct Slow(Arc<AtomicBool>);
+    impl Service for Slow {
+        async fn on_elected(&mut self, _: Leadership) -> WorkResult {
+            Ok(())
+        }
+    }
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            std::thread::sleep(Duration::from_millis(200));
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    Runtime::new().unwrap().block_on(async {
+        let engine = Embedded::in_memory().unwrap();
+        let locks = LockClient::embedded(&engine, "locks").timing(Timing::aggressive()).build().await.unwrap();
+        let (elector, gone) = (Elector::builder(&locks, "e").build().unwrap(), Arc::default());
+        let _running = elector.start(Slow(Arc::clone(&gone))).unwrap();
+        elector.until_leading().await.unwrap();
+        elector.shutdown().await;
+        assert!(gone.load(Ordering::SeqCst), "shut down, and the service still there");
     });
 }
