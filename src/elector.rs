@@ -144,8 +144,10 @@ impl Elector {
     /// Every transition from now on, in order. A reader that lags far behind finds [`Transition::Missed`]. Ends after
     /// [`Transition::Stopped`].
     pub fn transitions(&self) -> impl Stream<Item = Transition> + Send + Unpin + 'static + use<> {
+        // In this order: whoever subscribes too late for the last transition finds that it has stopped.
+        let transitions = self.inner.board.transitions();
         let stopped = matches!(self.status().borrow().role, Role::Stopped(_));
-        transitions::of_one(self.inner.board.transitions(), stopped)
+        transitions::of_one(transitions, stopped)
     }
 
     /// The name of the election.

@@ -119,9 +119,12 @@ impl Board {
         Arc::clone(&self.name)
     }
 
-    /// One change of the status, and the transition that tells of it.
-    fn turn(&self, change: impl FnOnce(&mut Status), transition: impl FnOnce(u64) -> Transition) {
-        self.status.send_modify(|status| {
+    /// One change of the status, and the transition that tells of it. `false`, and nothing happens, once it has stopped.
+    fn turn(&self, change: impl FnOnce(&mut Status), transition: impl FnOnce(u64) -> Transition) -> bool {
+        self.status.send_if_modified(|status| {
+            if matches!(status.role, Role::Stopped(_)) {
+                return false;
+            }
             change(status);
             status.epoch += 1;
             let transition = transition(status.epoch);
@@ -132,7 +135,8 @@ impl Board {
             if let Some(transitions) = self.transitions.get() {
                 let _ = transitions.send(transition);
             }
-        });
+            true
+        })
     }
 
     fn set_role(&self, status: &mut Status, role: Role) {
@@ -164,21 +168,22 @@ impl Board {
 
     /// The first reason stands.
     pub(super) fn stopped(&self, reason: StopReason) {
-        if !matches!(self.status.borrow().role, Role::Stopped(_)) {
-            let change = |status: &mut Status| {
-                self.set_role(status, Role::Stopped(reason));
-                status.leader = None;
-                (status.leader_since, status.leader_until) = (None, None);
-            };
-            self.turn(change, |epoch| Transition::Stopped { epoch, reason });
-            if !self.observes {
-                self.telemetry.send(Event::Stopped { name: self.name() });
-            }
+        let change = |status: &mut Status| {
+            self.set_role(status, Role::Stopped(reason));
+            status.leader = None;
+            (status.leader_since, status.leader_until) = (None, None);
+        };
+        let first = self.turn(change, |epoch| Transition::Stopped { epoch, reason });
+        if first && !self.observes {
+            self.telemetry.send(Event::Stopped { name: self.name() });
         }
     }
 
     pub(super) fn paused(&self, paused: bool) {
-        if self.status.send_if_modified(|status| std::mem::replace(&mut status.is_paused, paused) != paused) {
+        let changed = self.status.send_if_modified(|status| {
+            !matches!(status.role, Role::Stopped(_)) && std::mem::replace(&mut status.is_paused, paused) != paused
+        });
+        if changed {
             self.telemetry.send(Event::Paused { name: self.name(), paused });
         }
     }
