@@ -106,6 +106,8 @@ impl Elector {
             return Err(stopped(StopReason::ShutDown));
         }
         inner.board.campaigning();
+        // What an earlier term proclaimed ended with it; the claim writes this.
+        inner.board.advertise(inner.settings.advertised.clone());
         let won = tokio::select! { biased;
             () = inner.closing.cancelled() => Err(stopped(StopReason::ShutDown)),
             won = inner.locks.request(request) => won,

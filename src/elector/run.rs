@@ -42,7 +42,7 @@ impl Elector {
             };
             let mut guard = TermGuard::new(&term);
             let leadership = Leadership::new(lock, term.clone(), &self.inner.board, Scope::Work);
-            let ended = self.drive(&term, work(leadership)).await;
+            let ended = self.drive(&term, async { work(leadership).await }).await;
             let stop_as = match ended {
                 Ended::Ok => {
                     guard.reason = EndReason::WorkEnded;

@@ -11,7 +11,7 @@ use dynamo_elector::{
 use tokio::time::Instant;
 
 use crate::client;
-use crate::support::{Lines, kind, sleep, within};
+use crate::support::{Idle, Lines, kind, sleep, within};
 
 #[derive(Clone, Default)]
 struct Book(Arc<Mutex<Vec<String>>>);
@@ -332,7 +332,56 @@ async fn a_client_that_is_shut_down_stops_its_electors() {
     assert_eq!(kind(leader.until_leading().await), ErrorKind::Closed);
 }
 
+/// Whatever makes the work's future may panic before there is one.
+#[tokio::test(start_paused = true)]
+async fn work_that_panics_before_its_first_await_is_work_that_failed() {
+    let (_engine, _, locks) = locks(1).await;
+    let elector = Elector::builder(&locks, "e").stop_after_failure().build().unwrap();
+    let work = |_: Leadership| -> std::future::Ready<WorkResult> { panic!("while it was made") };
+    let error = within(5_000, elector.run(work)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WorkFailed);
+    assert!(error.to_string().contains("while it was made"), "{error}");
+    assert_eq!(elector.status().borrow().last_end, Some(EndReason::WorkFailed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_status_stays_the_last() {
+    let (_engine, _, locks) = locks(1).await;
+    let elector = Elector::builder(&locks, "e").build().unwrap();
+    let running = elector.start(Idle).unwrap();
+    elector.until_leading().await.unwrap();
+    let mut status = elector.status();
+    running.shutdown().await.unwrap();
+    let epoch = status.borrow_and_update().epoch;
+    elector.pause().await;
+    elector.resume();
+    assert!(elector.hand_over().await.is_none());
+    elector.shutdown().await;
+    assert!(!status.has_changed().unwrap());
+    let last = status.borrow();
+    assert_eq!((last.epoch, last.role, last.is_paused), (epoch, Role::Stopped(StopReason::ShutDown), false));
+}
+
+/// What a term proclaims ends with it, in the record and in the leader's own status.
+#[tokio::test(start_paused = true)]
+async fn a_term_begins_with_what_the_elector_advertises() {
+    let (_engine, _, locks) = locks(1).await;
+    let elector = Elector::builder(&locks, "e").advertise("http://one").build().unwrap();
+    let leadership = elector.campaign().await.unwrap();
+    leadership.proclaim("http://two");
+    sleep(500).await;
+    assert_eq!(locks.get("e").await.unwrap().unwrap().data(), Some(&b"http://two"[..]));
+    leadership.resign().await;
+    let _leadership = elector.campaign().await.unwrap();
+    assert_eq!(locks.get("e").await.unwrap().unwrap().data(), Some(&b"http://one"[..]));
+    let own = elector.until_leader().await.unwrap();
+    assert_eq!(own.address(), Some("http://one"), "the status says what the record says");
+}
+
 crate::privileges::suite! {
+    work_that_panics_before_its_first_await_is_work_that_failed,
+    the_last_status_stays_the_last,
+    a_term_begins_with_what_the_elector_advertises,
     callbacks_come_in_pairs_and_in_order_whatever_they_do,
     the_return_of_on_elected_does_not_end_the_term,
     pauses_after_failing_work_double_up_to_a_limit_and_start_anew_after_success,
