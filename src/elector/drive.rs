@@ -37,6 +37,8 @@ impl Drop for TermGuard {
 pub(super) enum Ended {
     Ok,
     Failed(BoxError),
+    /// It says that it stopped because leadership ended.
+    Stopped,
     /// It did not stop within its bound and was dropped.
     Dropped,
 }
@@ -50,6 +52,7 @@ impl Elector {
         tokio::select! { biased;
             result = work => match result {
                 Ok(Ok(())) => Ended::Ok,
+                Ok(Err(error)) if is_over(term) && is_the_end(&*error) => Ended::Stopped,
                 Ok(Err(error)) => Ended::Failed(error),
                 Err(panic) => Ended::Failed(format!("it panicked: {}", panic_text(&*panic)).into()),
             },
@@ -92,7 +95,7 @@ impl Elector {
                 self.seat().failures = 0;
                 settings.stop_after_success.then_some(Ok(()))
             }
-            Ended::Dropped => {
+            Ended::Stopped | Ended::Dropped => {
                 self.seat().failures = 0;
                 None
             }
@@ -113,6 +116,25 @@ impl Elector {
         }
         self.inner.board.stopped(StopReason::ShutDown);
         Ok(())
+    }
+}
+
+/// Whether leadership has ended, other than by the work itself: that its handle is gone, which fires the token, says nothing.
+fn is_over(term: &TermControl) -> bool {
+    term.cell().reason().is_some() || !term.cell().is_valid()
+}
+
+/// Whether work says no more than what it was told: that it does not lead any longer. So it does when it hands on
+/// what a guard or `ensure` returned.
+fn is_the_end(mut error: &(dyn std::error::Error + 'static)) -> bool {
+    loop {
+        if error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::NotHeld) {
+            return true;
+        }
+        match error.source() {
+            Some(source) => error = source,
+            None => return false,
+        }
     }
 }
 

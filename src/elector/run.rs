@@ -16,6 +16,7 @@ impl Elector {
     /// | --- | --- | --- |
     /// | `Ok` | steps down, lets others go first for one to two polls, campaigns again: a service is never done | [`stop_after_success`](crate::ElectorBuilder::stop_after_success) |
     /// | `Err`, or a panic | the same, counted as `work_failed`, with a pause that doubles each time: another replica may fare better | [`stop_after_failure`](crate::ElectorBuilder::stop_after_failure) |
+    /// | an `Err` of [`NotHeld`](crate::ErrorKind::NotHeld) after its token has fired, also as a source: what a guard returned, handed on with `?` | the same as `Ok`: it stopped, as it was told | |
     /// | nothing, at its bound | it is dropped, the same as `Ok` | [`end_process_when_stuck`](crate::ElectorBuilder::end_process_when_stuck) |
     ///
     /// The bound is the [drain timeout](crate::ElectorBuilder::drain_timeout) after a voluntary end, during which the lease is
@@ -52,7 +53,7 @@ impl Elector {
                     guard.reason = EndReason::WorkFailed;
                     StopReason::WorkFailed
                 }
-                Ended::Dropped => StopReason::ShutDown,
+                Ended::Stopped | Ended::Dropped => StopReason::ShutDown,
             };
             let stop = self.settle(ended, "run");
             drop(guard);

@@ -42,7 +42,8 @@ pub trait Service: Send + 'static {
     ///
     /// # Errors
     ///
-    /// An error, or a panic, ends the term as `work_failed`; after a pause that doubles each time it campaigns again.
+    /// An error, or a panic, ends the term as `work_failed`; after a pause that doubles each time it campaigns again. One of
+    /// [`NotHeld`](crate::ErrorKind::NotHeld) after the token has fired, such as a guard returns, is no failure.
     fn on_elected(&mut self, leadership: Leadership) -> impl Future<Output = WorkResult> + Send;
 
     /// The term is over, and what became of its release is known: another process may already lead, so cleaning up that must

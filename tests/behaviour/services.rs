@@ -378,7 +378,61 @@ async fn a_term_begins_with_what_the_elector_advertises() {
     assert_eq!(own.address(), Some("http://one"), "the status says what the record says");
 }
 
+/// What a guard returns at the end of leadership may be handed on: the work has stopped as it was told, and has not failed.
+#[tokio::test(start_paused = true)]
+async fn work_that_ends_because_leadership_does_has_not_failed() {
+    #[derive(Debug)]
+    struct Wrapped(dynamo_elector::Error);
+    impl std::fmt::Display for Wrapped {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("the index was not rebuilt")
+        }
+    }
+    impl std::error::Error for Wrapped {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+    let (_engine, _, locks) = locks(1).await;
+    let builder = Elector::builder(&locks, "e").max_tenure(Duration::from_secs(10));
+    let elector = builder.stop_after_success().stop_after_failure().build().unwrap();
+    let (starts, stopper) = (Arc::new(Mutex::new(Vec::new())), elector.clone());
+    let noted = Arc::clone(&starts);
+    let work = elector.run(async move |leadership| {
+        noted.lock().unwrap().push(Instant::now());
+        let round = noted.lock().unwrap().len();
+        if round == 6 {
+            let stopper = stopper.clone();
+            tokio::spawn(async move { stopper.shutdown().await });
+        }
+        let end = leadership.guard(std::future::pending::<()>()).await;
+        if round % 2 == 0 {
+            end.map_err(Wrapped)?
+        } else {
+            end?
+        }
+        Ok(())
+    });
+    within(120_000, work).await.unwrap();
+    let starts = starts.lock().unwrap();
+    assert_eq!(starts.len(), 6, "neither a success nor a failure to stop for");
+    for pair in starts.windows(2) {
+        let gap = (pair[1] - pair[0]).as_secs_f64() - 10.0;
+        assert!((1.0..2.5).contains(&gap), "one to two polls, each time: {gap}");
+    }
+
+    // The same error while it leads is the work's own, such as of a lock it wanted besides.
+    let elector = Elector::builder(&locks, "e").stop_after_failure().build().unwrap();
+    let work = elector.run(async |leadership| {
+        leadership.ensure(Duration::from_secs(3_600))?;
+        Ok(())
+    });
+    let error = within(10_000, work).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WorkFailed);
+}
+
 crate::privileges::suite! {
+    work_that_ends_because_leadership_does_has_not_failed,
     work_that_panics_before_its_first_await_is_work_that_failed,
     the_last_status_stays_the_last,
     a_term_begins_with_what_the_elector_advertises,
