@@ -414,7 +414,7 @@ async fn work_that_ends_because_leadership_does_has_not_failed() {
         Ok(())
     });
     within(120_000, work).await.unwrap();
-    let starts = starts.lock().unwrap();
+    let starts = starts.lock().unwrap().clone();
     assert_eq!(starts.len(), 6, "neither a success nor a failure to stop for");
     for pair in starts.windows(2) {
         let gap = (pair[1] - pair[0]).as_secs_f64() - 10.0;
