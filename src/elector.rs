@@ -274,7 +274,7 @@ impl Elector {
     /// `Stopped` as the last status. Nothing of this elector runs afterwards. May be called again, and by several tasks.
     ///
     /// Takes until the work has stopped, at most its [drain timeout](ElectorBuilder::drain_timeout), until the release is confirmed,
-    /// at most a lease, and until the callbacks have returned, at most a drain timeout each. Under [`run`](Self::run)
+    /// at most a lease, and until the callbacks have returned, at most a drain timeout each (unless one blocks its thread). Under [`run`](Self::run)
     /// the work stops only while `run` is polled: don't await this instead of it, but beside it.
     ///
     /// # Cancel safety

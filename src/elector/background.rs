@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::campaign::Turn;
-use super::drive::{Ended, TermGuard, panic_text};
+use super::drive::{Ended, TermGuard, dropped_panics, panic_text};
 use super::leadership::{Leadership, Scope};
 use super::service::LeaderCallback;
 use super::{Elector, Listener, Service, TermControl, TermEnded};
@@ -148,8 +148,8 @@ impl Elector {
 
     /// Calls back, and waits for no longer than work may drain: meanwhile this process takes no part.
     async fn demoted<S: Service>(&self, service: &mut S, term: TermEnded) {
-        let callback = AssertUnwindSafe(async { service.on_demoted(term).await }).catch_unwind();
-        let bounded = tokio::time::timeout(self.inner.settings.drain_timeout, callback);
+        let mut callback = Box::pin(AssertUnwindSafe(async { service.on_demoted(term).await }).catch_unwind());
+        let bounded = tokio::time::timeout(self.inner.settings.drain_timeout, &mut callback);
         let failed = tokio::select! { biased;
             done = bounded => match done {
                 Ok(Ok(())) => None,
@@ -158,7 +158,7 @@ impl Elector {
             },
             never = self.inner.board.beacon().beat() => match never {},
         };
-        if let Some(why) = failed {
+        if let Some(why) = dropped_panics(callback).or(failed) {
             self.inner.board.callback_failed("on_demoted", why);
         }
     }

@@ -85,6 +85,8 @@ impl ElectorBuilder {
     /// [`Timing::hard_limit`](crate::Timing::hard_limit) after a forced one, before anybody else can lead. An error event tells why, if the
     /// subscriber takes it within 100 ms.
     ///
+    /// Work that awaits the elector's own `shutdown` or `hand_over` waits for itself, and ends the process too: spawn those.
+    ///
     /// Default: what can be dropped is dropped; what can't goes on, no release is written, and the lease runs out.
     pub fn end_process_when_stuck(mut self) -> Self {
         self.settings.stuck = Stuck::EndProcess;

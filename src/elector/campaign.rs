@@ -23,6 +23,7 @@ pub(super) struct Turn(pub(super) Elector);
 impl Drop for Turn {
     fn drop(&mut self) {
         self.0.seat().busy = false;
+        self.0.inner.board.idle();
     }
 }
 
@@ -129,7 +130,7 @@ impl Elector {
         match error.kind() {
             ErrorKind::KeeperFailed => self.stop(StopReason::KeeperFailed),
             ErrorKind::Closed if !self.inner.closing.is_cancelled() => self.stop(StopReason::ShutDown),
-            _ => self.inner.board.idle(),
+            _ => {}
         }
         error
     }

@@ -1,7 +1,6 @@
 //! Work under a term: polled to its end or to its bound, and how the term ends after it.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -48,9 +47,9 @@ impl Elector {
     pub(super) async fn drive(&self, term: &TermControl, work: impl Future<Output = WorkResult>) -> Ended {
         // I5: no release while this pin exists; it is dropped after the work.
         let _pin = Pin::new(term.cell());
-        let work = pin!(AssertUnwindSafe(work).catch_unwind());
-        tokio::select! { biased;
-            result = work => match result {
+        let mut work = Box::pin(AssertUnwindSafe(work).catch_unwind());
+        let ended = tokio::select! { biased;
+            result = &mut work => match result {
                 Ok(Ok(())) => Ended::Ok,
                 Ok(Err(error)) if is_over(term) && is_the_end(&*error) => Ended::Stopped,
                 Ok(Err(error)) => Ended::Failed(error),
@@ -59,7 +58,8 @@ impl Elector {
             () = self.bound(term) => Ended::Dropped,
             // In the very task that polls the work: work that blocks it is silent.
             never = self.inner.board.beacon().beat() => match never {},
-        }
+        };
+        dropped_panics(work).map_or(ended, |why| Ended::Failed(why.into()))
     }
 
     /// R7: voluntary, the drain timeout from the token on; forced, the hard deadline. Where the process ends instead, the
@@ -136,6 +136,12 @@ fn is_the_end(mut error: &(dyn std::error::Error + 'static)) -> bool {
             None => return false,
         }
     }
+}
+
+/// Drops a future of the user's, whose destructors may panic like anything else; what they said, if they do.
+pub(super) fn dropped_panics<T>(future: T) -> Option<String> {
+    let dropped = std::panic::catch_unwind(AssertUnwindSafe(|| drop(future)));
+    dropped.err().map(|panic| format!("it panicked while it was dropped: {}", panic_text(&*panic)))
 }
 
 /// What a panic said.

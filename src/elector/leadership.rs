@@ -169,7 +169,7 @@ impl Leadership {
     pub fn proclaim(&self, data: impl Into<Vec<u8>>) {
         if let Some(lock) = &self.lock {
             let data = data.into();
-            self.board.advertise(Some(data.clone()));
+            self.board.proclaim(data.clone());
             lock.set_data(Some(data));
         }
     }

@@ -81,11 +81,7 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
         orderly: false,
     };
     let (control, mut controls) = mpsc::unbounded_channel();
-    let fenced = context.settings.fencing == Fencing::FenceRecord;
-    let fence_check = fenced.then(|| context.store.fence_check(&request.key, token));
-    let acquired =
-        Acquired { cell: &cell, control: control.downgrade(), fence_check, acquired_at: tenure.acquired_at() };
-    tenure.watcher().note(Note::Acquired(acquired));
+    tell_acquired(&tenure, &request.key, &cell, &control);
     let shared = Arc::new(Shared {
         key: request.key.clone(),
         cell: Arc::clone(&cell),
@@ -142,6 +138,14 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
     cell.finish(outcome);
     let place = context.report(&request.key, outcome)?;
     (outcome == ReleaseOutcome::Unknown).then_some(Unsettled { place, tenure: hold.tenure })
+}
+
+fn tell_acquired(tenure: &Tenure, key: &Key, cell: &Arc<LeaseCell>, control: &mpsc::UnboundedSender<Control>) {
+    let context = tenure.context();
+    let fenced = context.settings.fencing == Fencing::FenceRecord;
+    let fence_check = fenced.then(|| context.store.fence_check(key, cell.token()));
+    let acquired = Acquired { cell, control: control.downgrade(), fence_check, acquired_at: tenure.acquired_at() };
+    tenure.watcher().note(Note::Acquired(acquired));
 }
 
 async fn sleep_until(cell: &Arc<LeaseCell>, until: Option<Moment>) {

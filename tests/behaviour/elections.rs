@@ -244,7 +244,7 @@ async fn status_and_transitions_tell_the_same_story_in_order() {
     assert_eq!(follower.status().borrow().role, Role::Follower);
     leadership.resign().await;
     let status = leader.status().borrow().clone();
-    assert_eq!((status.role, status.is_leader(), status.fencing_token()), (Role::Follower, false, None));
+    assert_eq!((status.role, status.is_leader(), status.fencing_token()), (Role::Idle, false, None));
     let mut epochs = vec![epoch];
     loop {
         match told.next().await.unwrap() {
@@ -385,7 +385,10 @@ async fn a_reader_that_lags_is_told_how_much_it_missed() {
     }
     let Some(Transition::Missed(missed)) = slow.next().await else { panic!("nothing was marked") };
     let Some(
-        Transition::Demoted { epoch, .. } | Transition::Elected { epoch, .. } | Transition::Released { epoch, .. },
+        Transition::Demoted { epoch, .. }
+        | Transition::Elected { epoch, .. }
+        | Transition::Released { epoch, .. }
+        | Transition::LeaderChanged { epoch, .. },
     ) = slow.next().await
     else {
         panic!("the stream goes on");

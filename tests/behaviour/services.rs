@@ -280,6 +280,66 @@ fn a_service_outside_of_a_runtime_is_refused_and_nothing_panics() {
     drop((leadership, view, elector, locks, engine));
 }
 
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "in a destructor");
+    }
+}
+
+/// Destructors are the user's, too: what is dropped at its bound may panic.
+#[tokio::test(start_paused = true)]
+async fn a_destructor_that_panics_costs_no_candidacy() {
+    let (_engine, _, locks) = locks(1).await;
+    let (book, drain) = (Book::default(), Duration::from_secs(1));
+    let told = book.clone();
+    let running = Elector::builder(&locks, "e")
+        .drain_timeout(drain)
+        .on_elected(|_| async {
+            let _bomb = PanicsWhenDropped;
+            std::future::pending().await
+        })
+        .on_demoted(move |term| {
+            told.note(format!("demoted {}", term.fencing_token));
+            async {
+                let _bomb = PanicsWhenDropped;
+                std::future::pending().await
+            }
+        })
+        .start()
+        .unwrap();
+    for round in 1..3 {
+        running.elector().until_leading().await.unwrap();
+        running.elector().hand_over().await.unwrap();
+        sleep(1_500).await;
+        assert_eq!(book.lines().len(), round);
+    }
+    within(60_000, running.shutdown()).await.unwrap();
+    assert_eq!(book.lines(), ["demoted 1", "demoted 2"]);
+}
+
+/// What nobody follows is not told as if it were known.
+#[tokio::test(start_paused = true)]
+async fn between_two_campaigns_nothing_is_known() {
+    let (engine, _, locks) = locks(1).await;
+    let other = client(&engine, &Faults::none(), 2).await;
+    let leader = Elector::builder(&other, "e").build().unwrap().campaign().await.unwrap();
+    let elector = Elector::builder(&locks, "e").build().unwrap();
+    assert!(tokio::time::timeout(Duration::from_secs(3), elector.campaign()).await.is_err());
+    {
+        let status = elector.status();
+        let status = status.borrow();
+        assert_eq!((status.role, &status.leader), (Role::Idle, &None), "the campaign was dropped");
+    }
+    leader.resign().await;
+    let leadership = elector.campaign().await.unwrap();
+    leadership.proclaim("http://elsewhere");
+    assert_eq!(elector.status().borrow().leader.as_ref().unwrap().address(), Some("http://elsewhere"));
+    leadership.resign().await;
+    assert_eq!(elector.status().borrow().role, Role::Idle, "it resigned, and does not campaign");
+}
+
 /// The way most services stop: `run` and a signal, or an operator.
 #[tokio::test(start_paused = true)]
 async fn dropping_a_handle_stops_nothing_and_shutdown_leaves_nothing_behind() {
@@ -443,6 +503,8 @@ crate::privileges::suite! {
     a_callback_that_hangs_or_panics_costs_no_candidacy,
     leader_changes_are_told_on_a_task_of_their_own,
     an_elector_is_used_in_one_way_at_a_time,
+    a_destructor_that_panics_costs_no_candidacy,
+    between_two_campaigns_nothing_is_known,
     dropping_a_handle_stops_nothing_and_shutdown_leaves_nothing_behind,
     a_client_that_is_shut_down_stops_its_electors,
 }

@@ -1,5 +1,7 @@
 //! A term, with everybody who is told of its end.
 
+#![allow(clippy::future_not_send, reason = "a recorder for one thread stays on it")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
