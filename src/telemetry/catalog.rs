@@ -88,7 +88,7 @@ catalog! {
     AMBIGUOUS_WRITES: Counter "leader_election_ambiguous_writes_total" [name; resolved = Resolutions] Count, "Writes without a reply that were settled later, by what had become of them";
     SLOWPATH: Counter "leader_election_slowpath_total" [name] Count, "Reads that were needed to settle writes without a reply";
     TOKEN_REGRESSIONS: Counter "leader_election_token_regressions_total" [name] Count, "How often the record's fencing token was found to have gone back";
-    CALLBACK_FAILURES: Counter "leader_election_callback_failures_total" [name; callback = Callbacks] Count, "Callbacks that failed or panicked, by callback";
+    CALLBACK_FAILURES: Counter "leader_election_callback_failures_total" [name; callback = Callbacks] Count, "Work and callbacks that failed, panicked or did not return in time";
     RENEW_DURATION: Histogram "leader_election_renew_duration_seconds" [name] Seconds, "From the send to the reply of a heartbeat that came through";
     MARGIN: Histogram "leader_election_margin_seconds" [name] Seconds, "Validity that was left when a heartbeat came through";
     TENURE: Histogram "leader_election_tenure_seconds" [name] Seconds, "Length of a term";
