@@ -187,33 +187,11 @@ impl Elector {
     ///
     /// Waits only.
     pub async fn until_stopped(&self) -> StopReason {
-        let mut status = self.status();
-        loop {
-            if let Role::Stopped(reason) = status.borrow_and_update().role {
-                return reason;
-            }
-            if status.changed().await.is_err() {
-                return StopReason::ShutDown;
-            }
-        }
+        seen_in(self.status(), |status| status.role.stop_reason()).await.unwrap_or_else(|reason| reason)
     }
 
-    async fn until<T>(&self, mut seen: impl FnMut(&Status) -> Option<T>) -> Result<T, Error> {
-        let mut status = self.status();
-        loop {
-            {
-                let now = status.borrow_and_update();
-                if let Some(found) = seen(&now) {
-                    return Ok(found);
-                }
-                if let Role::Stopped(reason) = now.role {
-                    return Err(stopped(reason));
-                }
-            }
-            if status.changed().await.is_err() {
-                return Err(stopped(StopReason::ShutDown));
-            }
-        }
+    async fn until<T>(&self, seen: impl Fn(&Status) -> Option<T>) -> Result<T, Error> {
+        seen_in(self.status(), seen).await.map_err(stopped)
     }
 
     /// A view of the current leadership of this process, for request handlers: `None` while it does not lead, or must stop.
@@ -294,6 +272,24 @@ impl Elector {
     fn stop(&self, reason: StopReason) {
         self.inner.closing.cancel();
         self.inner.board.stopped(reason);
+    }
+}
+
+/// Waits until this is seen; `Err` once there is nothing more to see.
+async fn seen_in<T>(mut status: watch::Receiver<Status>, seen: impl Fn(&Status) -> Option<T>) -> Result<T, StopReason> {
+    loop {
+        {
+            let now = status.borrow_and_update();
+            if let Some(found) = seen(&now) {
+                return Ok(found);
+            }
+            if let Role::Stopped(reason) = now.role {
+                return Err(reason);
+            }
+        }
+        if status.changed().await.is_err() {
+            return Err(StopReason::ShutDown);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod keeper;
 mod limits;
 mod monitor;
 mod request;
+mod runtime;
 mod table;
 mod tenure;
 mod verbs;
@@ -36,6 +37,7 @@ pub use held::HeldLock;
 pub(crate) use keeper::Keeper;
 pub(crate) use limits::{Limits, Silence};
 pub(crate) use request::{Candidacy, Patience, Pending, Request, Stuck};
+pub(crate) use runtime::current_runtime;
 pub use table::LockTable;
 
 use crate::ending::ReleaseOutcome;

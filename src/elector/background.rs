@@ -9,13 +9,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::campaign::Turn;
-use super::drive::{Ended, TermGuard, dropped_panics, panic_text};
+use super::drive::{Ended, TermGuard, dropped_panics, panicked};
 use super::leadership::{Leadership, Scope};
 use super::service::LeaderCallback;
 use super::{Elector, Listener, Service, TermControl, TermEnded};
 use crate::ending::EndReason;
 use crate::error::{Error, ErrorKind};
-use crate::status::{Role, Status, StopReason};
+use crate::lock::current_runtime;
+use crate::status::{Role, Status};
 
 /// A service that runs in the background. Dropping this does not stop it; [`Elector::shutdown`] does.
 #[derive(Debug)]
@@ -82,10 +83,7 @@ impl Elector {
     ///
     /// [`ErrorKind::Busy`] if this elector is already in use, [`ErrorKind::InvalidInput`] outside of a tokio runtime.
     pub fn start<S: Service>(&self, service: S) -> Result<Running, Error> {
-        let runtime = Handle::try_current().map_err(|error| {
-            Error::new(ErrorKind::InvalidInput, "a service runs on a tokio runtime: start it inside of one")
-                .with_source(error)
-        })?;
+        let runtime = current_runtime("a service runs on a tokio runtime: start it inside of one")?;
         let turn = self.take_turn()?;
         self.inner.serving.send_replace(true);
         let serving = Serving(self.inner.serving.clone());
@@ -103,15 +101,14 @@ impl Elector {
             let told = self.inner.board.defer_release();
             let mut guard = TermGuard::new(&term);
             let leadership = Leadership::new(lock, term.clone(), &self.inner.board, Scope::Term);
-            let ended = self.drive(&term, async { service.on_elected(leadership).await }).await;
-            if matches!(ended, Ended::Failed(_)) {
-                guard.reason = EndReason::WorkFailed;
-            }
+            let mut ended = self.drive(&term, async { service.on_elected(leadership).await }).await;
             if matches!(ended, Ended::Ok) {
+                // Its return is not the end of anything.
                 self.lead_on(&term).await;
+                ended = Ended::Stopped;
             }
-            // Only failures stop a service: its callback's return is not the end of anything.
-            let stop = if let Ended::Failed(_) = ended { self.settle(ended, "on_elected") } else { self.went_well() };
+            guard.reason = ended.reason();
+            let stop = self.settle(ended, "on_elected");
             drop(guard);
             let outcome = term.cell().outcome().await;
             let cell = term.cell();
@@ -126,16 +123,11 @@ impl Elector {
             )
             .await;
             drop(told);
-            if let Some(result) = stop {
-                self.stop(StopReason::WorkFailed);
+            if let Some((reason, result)) = stop {
+                self.stop(reason);
                 return result;
             }
         }
-    }
-
-    fn went_well(&self) -> Option<Result<(), Error>> {
-        self.seat().failures = 0;
-        None
     }
 
     /// The callback has returned; the term lasts until it is lost or given up.
@@ -153,7 +145,7 @@ impl Elector {
         let failed = tokio::select! { biased;
             done = bounded => match done {
                 Ok(Ok(())) => None,
-                Ok(Err(panic)) => Some(format!("it panicked: {}", panic_text(&*panic))),
+                Ok(Err(panic)) => Some(panicked(&*panic)),
                 Err(_) => Some("it did not return within the drain timeout and was dropped".to_owned()),
             },
             never = self.inner.board.beacon().beat() => match never {},
@@ -207,7 +199,7 @@ async fn tell_changes(mut status: watch::Receiver<Status>, mut callback: LeaderC
             told.clone_from(&leader);
             let called = AssertUnwindSafe(async { callback(leader).await }).catch_unwind().await;
             if let Err(panic) = called {
-                failed(format!("it panicked: {}", panic_text(&*panic)));
+                failed(panicked(&*panic));
             }
         }
         if last || status.changed().await.is_err() {

@@ -28,6 +28,8 @@ pub(super) struct Board {
     clock: Clock,
     telemetry: Telemetry,
     observes: bool,
+    /// What this process advertises when a term of it begins.
+    advertised: Option<Vec<u8>>,
     status: watch::Sender<Status>,
     /// Made when somebody first listens: an estate of thousands need not pay for what nobody reads.
     transitions: OnceLock<broadcast::Sender<Transition>>,
@@ -42,8 +44,6 @@ pub(super) struct Board {
 struct Memory {
     /// Whether a campaign goes on, so that the leader is known.
     follows: bool,
-    /// What this process advertises when it leads.
-    advertised: Option<Vec<u8>>,
     /// The latest term, also when it is over.
     term: Option<TermControl>,
     leaderless_since: Option<Moment>,
@@ -66,8 +66,9 @@ impl Drop for Deferred<'_> {
 
 impl Board {
     /// Of a candidate.
-    pub(super) fn new(locks: &LockClient, name: Name, group: Option<GroupSender>) -> Self {
-        let board = Self::blank(locks, name, group, false);
+    pub(super) fn new(locks: &LockClient, name: Name, advertised: Option<Vec<u8>>, group: Option<GroupSender>) -> Self {
+        let mut board = Self::blank(locks, name, group, false);
+        board.advertised = advertised;
         board.telemetry.send(Event::Registered { name: board.name() });
         board
     }
@@ -86,6 +87,7 @@ impl Board {
             clock,
             telemetry: context.telemetry.clone(),
             observes,
+            advertised: None,
             status: watch::Sender::new(Status::new(clock)),
             transitions: OnceLock::new(),
             group,
@@ -112,11 +114,6 @@ impl Board {
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What this process shows from its next term on.
-    pub(super) fn advertise(&self, data: Option<Vec<u8>>) {
-        self.memory().advertised = data;
     }
 
     /// What the leader, which is this process, shows from now on.
@@ -186,8 +183,7 @@ impl Board {
     pub(super) fn stopped(&self, reason: StopReason) {
         let change = |status: &mut Status| {
             self.set_role(status, Role::Stopped(reason));
-            status.leader = None;
-            (status.leader_since, status.leader_until) = (None, None);
+            set_leader(status, None, self.clock.now());
         };
         let first = self.turn(change, |epoch| Transition::Stopped { epoch, reason });
         if first && !self.observes {

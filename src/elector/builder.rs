@@ -206,8 +206,7 @@ impl ElectorBuilder {
         let told = name.to_string();
         let key = locks.key(name)?;
         let group = membership.as_ref().map(Membership::transitions);
-        let board = Board::new(&locks, told.into(), group);
-        board.advertise(settings.advertised.clone());
+        let board = Board::new(&locks, told.into(), settings.advertised.clone(), group);
         let closing = CancellationToken::new();
         let elector = Elector {
             inner: Arc::new(Inner {

@@ -107,8 +107,6 @@ impl Elector {
             return Err(stopped(StopReason::ShutDown));
         }
         inner.board.campaigning();
-        // What an earlier term proclaimed ended with it; the claim writes this.
-        inner.board.advertise(inner.settings.advertised.clone());
         let won = tokio::select! { biased;
             () = inner.closing.cancelled() => Err(stopped(StopReason::ShutDown)),
             won = inner.locks.request(request) => won,
@@ -163,10 +161,8 @@ impl Elector {
             return Restraint { delay, ..Restraint::default() };
         };
         let timing = self.inner.locks.timing();
-        let factor = match self.seat().failures {
-            0 => 1,
-            failures => 1_u32.checked_shl(failures).unwrap_or(MAX_FAILURE_PAUSE).min(MAX_FAILURE_PAUSE),
-        };
+        let doubled = 1_u32.checked_shl(self.seat().failures).unwrap_or(MAX_FAILURE_PAUSE);
+        let factor = doubled.min(MAX_FAILURE_PAUSE);
         let pause = timing.poll().mul_f64((1.0 + self.inner.locks.context().entropy.spread()) * f64::from(factor));
         let courtesy = if reason == EndReason::HandedOver { timing.lease() } else { Duration::ZERO };
         Restraint { not_before: at.after(pause), delay, courtesy }

@@ -42,6 +42,17 @@ pub(super) enum Ended {
     Dropped,
 }
 
+impl Ended {
+    /// Why the term ends, if nothing else has ended it before.
+    pub(super) fn reason(&self) -> EndReason {
+        match self {
+            Self::Ok => EndReason::WorkEnded,
+            Self::Failed(_) => EndReason::WorkFailed,
+            Self::Stopped | Self::Dropped => EndReason::Resigned,
+        }
+    }
+}
+
 impl Elector {
     /// Polls the work inline, to its end or to its bound.
     pub(super) async fn drive(&self, term: &TermControl, work: impl Future<Output = WorkResult>) -> Ended {
@@ -53,7 +64,7 @@ impl Elector {
                 Ok(Ok(())) => Ended::Ok,
                 Ok(Err(error)) if is_over(term) && is_the_end(&*error) => Ended::Stopped,
                 Ok(Err(error)) => Ended::Failed(error),
-                Err(panic) => Ended::Failed(format!("it panicked: {}", panic_text(&*panic)).into()),
+                Err(panic) => Ended::Failed(panicked(&*panic).into()),
             },
             () = self.bound(term) => Ended::Dropped,
             // In the very task that polls the work: work that blocks it is silent.
@@ -87,13 +98,14 @@ impl Elector {
         }
     }
 
-    /// Takes down what became of the work, which is called `callback`, and whether this elector is to stop for it.
-    pub(super) fn settle(&self, ended: Ended, callback: &'static str) -> Option<Result<(), Error>> {
+    /// Takes down what became of the work, which is called `callback`, and whether this elector is to stop for it: as
+    /// what, and with which result.
+    pub(super) fn settle(&self, ended: Ended, callback: &'static str) -> Option<(StopReason, Result<(), Error>)> {
         let settings = &self.inner.settings;
         match ended {
             Ended::Ok => {
                 self.seat().failures = 0;
-                settings.stop_after_success.then_some(Ok(()))
+                settings.stop_after_success.then_some((StopReason::WorkEnded, Ok(())))
             }
             Ended::Stopped | Ended::Dropped => {
                 self.seat().failures = 0;
@@ -104,7 +116,7 @@ impl Elector {
                 let mut seat = self.seat();
                 seat.failures = seat.failures.saturating_add(1);
                 let error = Error::new(ErrorKind::WorkFailed, format!("the work failed: {why}")).with_source(why);
-                settings.stop_after_failure.then_some(Err(error))
+                settings.stop_after_failure.then_some((StopReason::WorkFailed, Err(error)))
             }
         }
     }
@@ -144,8 +156,12 @@ pub(super) fn dropped_panics<T>(future: T) -> Option<String> {
     dropped.err().map(|panic| format!("it panicked while it was dropped: {}", panic_text(&*panic)))
 }
 
-/// What a panic said.
-pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+/// That something of the user's panicked, and what it said.
+pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> String {
+    format!("it panicked: {}", panic_text(panic))
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()

@@ -38,14 +38,14 @@ const BACKLOG: usize = 4_096;
 /// ```
 #[derive(Clone)]
 pub struct Elections {
-    group: Arc<Group>,
+    pub(super) group: Arc<Group>,
 }
 
 pub(super) struct Group {
     locks: LockClient,
     transitions: GroupSender,
     members: Mutex<Vec<Weak<Inner>>>,
-    closing: CancellationToken,
+    pub(super) closing: CancellationToken,
 }
 
 impl Group {
@@ -115,17 +115,6 @@ impl Elections {
         self.group.closing.cancel();
         let electors = self.electors();
         stream::iter(&electors).for_each_concurrent(None, |elector| elector.shutdown()).await;
-    }
-}
-
-impl Elections {
-    /// For a task that must neither keep the group alive nor outlive it.
-    pub(super) fn aside(&self) -> (Weak<Group>, CancellationToken) {
-        (Arc::downgrade(&self.group), self.group.closing.clone())
-    }
-
-    pub(super) fn of(group: Arc<Group>) -> Self {
-        Self { group }
     }
 }
 

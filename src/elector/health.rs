@@ -48,9 +48,11 @@ impl Elector {
 
         let beacon_age = self.inner.board.beacon().age();
         let silence = self.inner.settings.silent_after.unwrap_or(timing.validity() / 2);
-        let stopped_well =
-            matches!(status.role, Role::Stopped(StopReason::ShutDown | StopReason::WorkEnded | StopReason::WorkFailed));
-        if !stopped_well && (!locks.is_alive() || matches!(status.role, Role::Stopped(StopReason::KeeperFailed))) {
+        let keeper_failed = match status.role.stop_reason() {
+            None => !locks.is_alive(),
+            Some(reason) => reason == StopReason::KeeperFailed,
+        };
+        if keeper_failed {
             problems.push("the keeper does not run any more: restart".to_owned());
         }
         if let Some(age) = beacon_age.filter(|age| *age > silence) {

@@ -11,7 +11,7 @@ use super::fence::Fence;
 use super::term::TermControl;
 use crate::ending::{EndReason, ReleaseOutcome};
 use crate::error::{Error, ErrorKind};
-use crate::lock::{Lock, Pin};
+use crate::lock::{Lock, Pin, current_runtime};
 
 /// One unbroken leadership of this process. Unique: whoever has it leads.
 ///
@@ -280,9 +280,7 @@ impl LeadershipView {
     pub async fn guard<F: Future>(&self, work: F) -> Result<F::Output, Error> {
         guard(&self.control, work).await
     }
-}
 
-impl LeadershipView {
     /// See [`Leadership::guard_blocking`].
     ///
     /// # Errors
@@ -302,13 +300,7 @@ impl LeadershipView {
         T: Send + 'static,
     {
         self.ensure(Duration::ZERO)?;
-        let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
-            Error::new(
-                ErrorKind::InvalidInput,
-                "blocking work runs on a tokio runtime's threads: call it inside of one",
-            )
-            .with_source(error)
-        })?;
+        let runtime = current_runtime("blocking work runs on a tokio runtime's threads: call it inside of one")?;
         let view = self.clone();
         let done = runtime.spawn_blocking(move || work(view));
         match self.guard(done).await? {

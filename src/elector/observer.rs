@@ -8,10 +8,10 @@ use futures::Stream;
 use tokio::sync::{broadcast, watch};
 
 use super::board::{Board, GroupSender};
-use super::transitions;
+use super::{seen_in, transitions};
 use crate::error::{Error, ErrorKind};
 use crate::lock::{Candidacy, LockClient, Patience, Pending, Request, Watcher};
-use crate::status::{LeaderInfo, Role, Status, StopReason, Transition};
+use crate::status::{LeaderInfo, Status, StopReason, Transition};
 use crate::store::Key;
 
 /// How many transitions of all elections a slow reader may lag behind.
@@ -102,27 +102,13 @@ impl Observer {
     ///
     /// Waits only.
     pub async fn until_leader(&self, election: &str) -> Result<LeaderInfo, Error> {
-        let mut status = self.status(election).ok_or_else(|| {
+        let status = self.status(election).ok_or_else(|| {
             Error::new(
                 ErrorKind::InvalidInput,
                 format!("this observer does not follow {election}: name it when building"),
             )
         })?;
-        loop {
-            {
-                let now = status.borrow_and_update();
-                if let Some(leader) = now.leader.clone() {
-                    return Ok(leader);
-                }
-                if matches!(now.role, Role::Stopped(_)) {
-                    return Err(ended());
-                }
-            }
-            if status.changed().await.is_err() {
-                // The sender lives as long as `self`.
-                return Err(ended());
-            }
-        }
+        seen_in(status, |status| status.leader.clone()).await.map_err(|_| ended())
     }
 }
 

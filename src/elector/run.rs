@@ -1,11 +1,9 @@
 //! `run`: leadership as the scope of a future.
 
-use super::drive::{Ended, TermGuard};
+use super::drive::TermGuard;
 use super::leadership::{Leadership, Scope};
 use super::{Elector, WorkResult};
-use crate::ending::EndReason;
 use crate::error::Error;
-use crate::status::StopReason;
 
 impl Elector {
     /// Campaigns and leads for as long as the service lives: whenever this process is elected, `work`
@@ -44,23 +42,13 @@ impl Elector {
             let mut guard = TermGuard::new(&term);
             let leadership = Leadership::new(lock, term.clone(), &self.inner.board, Scope::Work);
             let ended = self.drive(&term, async { work(leadership).await }).await;
-            let stop_as = match ended {
-                Ended::Ok => {
-                    guard.reason = EndReason::WorkEnded;
-                    StopReason::WorkEnded
-                }
-                Ended::Failed(_) => {
-                    guard.reason = EndReason::WorkFailed;
-                    StopReason::WorkFailed
-                }
-                Ended::Stopped | Ended::Dropped => StopReason::ShutDown,
-            };
+            guard.reason = ended.reason();
             let stop = self.settle(ended, "run");
             drop(guard);
             // The outcome is known before anything new begins (R7).
             term.cell().outcome().await;
-            if let Some(result) = stop {
-                self.stop(stop_as);
+            if let Some((reason, result)) = stop {
+                self.stop(reason);
                 return result;
             }
         }

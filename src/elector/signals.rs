@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use super::{Elections, Elector};
 use crate::error::{Error, ErrorKind};
+use crate::lock::current_runtime;
 
 /// Waits for the operating system's request to end: SIGTERM or SIGINT (Ctrl-C), elsewhere than on Unix Ctrl-C alone.
 ///
@@ -32,10 +34,22 @@ fn failed(error: std::io::Error) -> Error {
 }
 
 fn in_runtime() -> Result<Handle, Error> {
-    Handle::try_current().map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, "signals are listened to on a tokio runtime: call it inside of one")
-            .with_source(error)
-    })
+    current_runtime("signals are listened to on a tokio runtime: call it inside of one")
+}
+
+/// Makes this at the first signal, unless `gone` fires before: what is shut down must neither be kept alive nor outlived.
+fn at_signal<F>(gone: CancellationToken, shut_down: impl FnOnce() -> F + Send + 'static) -> Result<(), Error>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (runtime, signal) = (in_runtime()?, listen()?);
+    runtime.spawn(async move {
+        tokio::select! { biased;
+            () = gone.cancelled() => {}
+            () = signal => shut_down().await,
+        }
+    });
+    Ok(())
 }
 
 /// Installs the handlers here and now: a signal that comes before the first poll is not missed.
@@ -79,18 +93,12 @@ impl Elector {
     ///
     /// As [`termination`](crate::termination).
     pub fn shutdown_on_signal(&self) -> Result<(), Error> {
-        let (runtime, signal) = (in_runtime()?, listen()?);
-        let (inner, gone) = (Arc::downgrade(&self.inner), self.inner.gone.clone());
-        runtime.spawn(async move {
-            tokio::select! { biased;
-                () = gone.cancelled() => return,
-                () = signal => {}
-            }
+        let inner = Arc::downgrade(&self.inner);
+        at_signal(self.inner.gone.clone(), move || async move {
             if let Some(inner) = inner.upgrade() {
-                Elector { inner }.shutdown().await;
+                Self { inner }.shutdown().await;
             }
-        });
-        Ok(())
+        })
     }
 }
 
@@ -105,17 +113,11 @@ impl Elections {
     ///
     /// As [`termination`](crate::termination).
     pub fn shutdown_on_signal(&self) -> Result<(), Error> {
-        let (runtime, signal) = (in_runtime()?, listen()?);
-        let (group, closing) = self.aside();
-        runtime.spawn(async move {
-            tokio::select! { biased;
-                () = closing.cancelled() => return,
-                () = signal => {}
-            }
+        let group = Arc::downgrade(&self.group);
+        at_signal(self.group.closing.clone(), move || async move {
             if let Some(group) = group.upgrade() {
-                Elections::of(group).shutdown().await;
+                Self { group }.shutdown().await;
             }
-        });
-        Ok(())
+        })
     }
 }

@@ -21,7 +21,7 @@ struct Shared {
     control: mpsc::WeakUnboundedSender<Control>,
     fence: Fence,
     leadership_exists: AtomicBool,
-    /// Under `run` the lock outlives its leadership, until the work has ended and its reason is known.
+    /// Under `run` and a service the lock outlives its leadership, until the work has ended and its reason is known.
     kept: Mutex<Option<Lock>>,
 }
 

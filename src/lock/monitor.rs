@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cell::LeaseCell;
+use super::runtime::current_runtime;
 use crate::ending::EndReason;
 use crate::error::{Error, ErrorKind};
 use crate::timing::Timing;
@@ -37,10 +38,7 @@ impl Monitor {
                 ),
             ));
         }
-        let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
-            let message = "a session monitor runs on a tokio runtime: acquire the lock inside of one";
-            Error::new(ErrorKind::InvalidInput, message).with_source(error)
-        })?;
+        let runtime = current_runtime("a session monitor runs on a tokio runtime: acquire the lock inside of one")?;
         Ok(Armed { callback: self.callback, safe_time, runtime })
     }
 }

@@ -20,7 +20,7 @@ impl Board {
         self.memory().term = Some(TermControl::new(acquired));
         let token = cell.token();
         self.leaderless_until_now();
-        let data = self.memory().advertised.clone();
+        let data = self.advertised.clone();
         let change = |status: &mut Status| {
             self.set_role(status, Role::Leader);
             status.term = Some(Arc::clone(cell));
@@ -165,8 +165,11 @@ pub(super) fn set_leader(status: &mut Status, leader: Option<LeaderInfo>, now: M
     if leader.is_none() {
         (status.leader_since, status.leader_until) = (None, None);
     }
-    let term = |leader: &LeaderInfo| (leader.owner.clone(), leader.fencing_token);
-    if leader.is_some() && status.leader.as_ref().map(term) != leader.as_ref().map(term) {
+    let same_term =
+        |known: &LeaderInfo, new: &LeaderInfo| (&known.owner, known.fencing_token) == (&new.owner, new.fencing_token);
+    if let Some(new) = &leader
+        && !status.leader.as_ref().is_some_and(|known| same_term(known, new))
+    {
         status.leader_since = Some(now);
     }
     status.leader = leader;
