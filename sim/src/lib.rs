@@ -8,11 +8,11 @@ mod protocol;
 #[path = "../../src/timing.rs"]
 mod timing;
 
-#[cfg(test)]
+pub mod cli;
+mod comparison;
 mod mutants;
 #[cfg(test)]
 mod properties;
-#[cfg(test)]
 mod simulator;
 #[cfg(test)]
 mod timing_table;
@@ -20,7 +20,6 @@ mod timing_table;
 mod transitions;
 
 /// The part of a timing that a holder needs; as in the lock layer.
-#[cfg(test)]
 fn terms_of(timing: timing::Timing) -> protocol::Terms {
     protocol::Terms {
         lease: timing.lease(),

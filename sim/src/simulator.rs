@@ -1,109 +1,109 @@
-//! A seeded simulator: three nodes with clocks of their own, one store, a network that loses, delays
-//! and repeats, processes that freeze and crash. Everything is drawn from the seed.
-//!
-//! One seed, with all that happens in it:
-//! `SIM_SEED=<n> cargo test -p dynamo-elector-sim --lib simulator -- --nocapture`
+//! A seeded simulator: three nodes with clocks of their own, one store, a network that loses, delays and repeats,
+//! processes that freeze and crash, machines that sleep, operators that meddle. Everything is drawn from the seed.
 
+mod clock;
 mod foreign;
 mod node;
+mod queue;
 mod scenario;
-mod seldom;
 mod store;
+mod storm;
+mod tally;
 mod world;
 
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use self::seldom::Seldom;
-use self::world::{Broken, World};
+use fastrand::Rng;
+
+pub(crate) use self::scenario::{Scenario, tolerance};
+pub(crate) use self::storm::storm;
+pub(crate) use self::tally::{Tally, grouped};
+pub(crate) use self::world::{Broken, World};
 use crate::protocol::{Mutant, run_with};
 
 /// How much of the log is shown when something breaks.
 const TAIL: usize = 40;
 
-/// The first of `seeds` that breaks something, and what; or what happened in all of them.
-pub(crate) fn search(seeds: std::ops::Range<u64>, mutant: Option<Mutant>) -> Result<Seldom, (u64, Broken)> {
+/// A run that broke, and which seed it had.
+pub(crate) type Found = (u64, Broken);
+
+/// The first of `seeds` that breaks something, and what; or what happened in all of them. On so many threads.
+pub(crate) fn search(
+    seeds: Range<u64>,
+    mutant: Option<Mutant>,
+    threads: usize,
+    world: impl Fn(u64, bool) -> World + Sync,
+) -> Result<Tally, Found> {
     let next = AtomicU64::new(seeds.start);
     let first_bad = AtomicU64::new(u64::MAX);
-    let total = Mutex::new(Seldom::default());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let total = Mutex::new(Tally::default());
     std::thread::scope(|scope| {
-        for _ in 0..threads {
+        for _ in 0..threads.max(1) {
             scope.spawn(|| {
+                let mut mine = Tally::default();
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= seeds.end {
-                        return;
+                        break;
                     }
-                    let (result, seldom, _) = run_with(mutant, || World::new(seed, false).run());
-                    total.lock().unwrap().add(&seldom);
+                    let (result, tally, _) = run_with(mutant, || world(seed, false).run());
+                    mine.add(&tally);
                     if result.is_err() {
                         // Nothing after it is looked at; a lower seed that is still running may replace it.
                         next.store(seeds.end, Ordering::Relaxed);
                         first_bad.fetch_min(seed, Ordering::Relaxed);
                     }
                 }
+                total.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(&mine);
             });
         }
     });
     match first_bad.into_inner() {
-        u64::MAX => Ok(total.into_inner().unwrap()),
+        u64::MAX => Ok(total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)),
         // Once more, with its log.
-        seed => {
-            let (result, ..) = run_with(mutant, || World::new(seed, true).run());
-            Err((seed, result.expect_err("the same seed breaks the same")))
-        }
+        seed => match run_with(mutant, || world(seed, true).run()) {
+            (Err(broken), ..) => Err((seed, broken)),
+            (Ok(()), ..) => Err((seed, Broken { what: "a seed that does not replay".into(), log: Vec::new() })),
+        },
     }
 }
 
-fn report(seed: u64, broken: &Broken) -> String {
+/// All cores of this machine.
+pub(crate) fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The swarm, in these seeds.
+pub(crate) fn swarm(seeds: Range<u64>, mutant: Option<Mutant>) -> Result<Tally, Found> {
+    search(seeds, mutant, threads(), World::swarm)
+}
+
+/// A seed of its own for each run of a fixed scenario.
+pub(crate) fn fixed(scenario: &Scenario) -> impl Fn(u64, bool) -> World + Sync + use<'_> {
+    move |seed, logging| World::new(scenario.clone(), Rng::with_seed(seed), logging)
+}
+
+/// The swarm with clocks further off than any profile bears.
+pub(crate) fn beyond_tolerance(excess: f64) -> impl Fn(u64, bool) -> World + Sync {
+    move |seed, logging| {
+        let mut rng = Rng::with_seed(seed);
+        let scenario = Scenario::swarm(&mut rng);
+        let bears = scenario.settings.iter().map(|setting| tolerance(&setting.timing)).min().unwrap_or_default();
+        #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "parts per million")]
+        let drift = (bears as f64 * excess) as i64;
+        World::new(scenario.with_clocks_off_by(drift), rng, logging)
+    }
+}
+
+pub(crate) fn report((seed, broken): &Found) -> String {
     let tail = broken.log.len().saturating_sub(TAIL);
     format!(
-        "seed {seed} breaks {}\n{}\nreplay: SIM_SEED={seed} cargo test -p dynamo-elector-sim --lib simulator -- --nocapture",
+        "SEED={seed} breaks {}\n{}\nreplay: cargo run --release -p dynamo-elector-sim -- one {seed}",
         broken.what,
         broken.log[tail..].join("\n")
     )
 }
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn chosen_seed() -> Option<u64> {
-        std::env::var("SIM_SEED").ok().map(|seed| seed.parse().expect("SIM_SEED is a number"))
-    }
-
-    /// `SIM_SEEDS=50000` runs more of them.
-    fn seeds() -> u64 {
-        std::env::var("SIM_SEEDS").map_or(1_200, |seeds| seeds.parse().expect("SIM_SEEDS is a number"))
-    }
-
-    /// Each seed is an election of three candidates for ten minutes of simulated time.
-    #[test]
-    fn nothing_breaks_in_any_seed_and_everything_interesting_happens() {
-        if let Some(seed) = chosen_seed() {
-            let (result, seldom, log) = World::new(seed, true).run();
-            println!("{}", result.as_ref().err().map_or(&log, |broken| &broken.log).join("\n"));
-            println!("{seldom:?}");
-            if let Err(broken) = result {
-                panic!("{}", report(seed, &broken));
-            }
-            return;
-        }
-        let seldom = search(0..seeds(), None).unwrap_or_else(|(seed, broken)| panic!("{}", report(seed, &broken)));
-        println!("{} seeds: {seldom:#?}", seeds());
-        for (what, count) in seldom.fields() {
-            // Fewer seeds than usual may miss the rarest.
-            assert!(count > 0 || seeds() < 1_000, "the simulator never shows this: {what}");
-        }
-    }
-
-    #[test]
-    fn the_same_seed_gives_the_same_log_to_the_byte() {
-        for seed in 0..20 {
-            let logs = [(); 2].map(|()| World::new(seed, true).run().2.join("\n"));
-            assert!(logs[0].len() > 10_000, "seed {seed} is empty");
-            assert!(logs[0] == logs[1], "seed {seed} differs between two runs");
-        }
-    }
-}
+mod tests;

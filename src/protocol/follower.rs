@@ -194,7 +194,9 @@ impl Observation {
             }
             Some(Latest::Absent { .. }) => Verdict::Free { base: None },
             // R14: what a newer format means by its attributes is not known here.
-            Some(Latest::Record { sighting, .. }) if sighting.writer == Writer::Newer => {
+            Some(Latest::Record { sighting, .. })
+                if sighting.writer == Writer::Newer && !mutant::on(mutant::Mutant::NewerTakenOver) =>
+            {
                 Verdict::Blocked(Obstacle::NewerFormat)
             }
             Some(Latest::Record { sighting, first_seen }) => {

@@ -333,7 +333,9 @@ impl Holder {
             // Marked released under a live holder: that is how others force a step-down (R3).
             Some(_) if found.released => self.on_foreign(Loss::ReleasedByAnother),
             // R4: a failed condition is not proof of loss. This very acquisition wrote it: adopt it.
-            Some(index) if !mutant::on(mutant::Mutant::FailedConditionIsLoss) => {
+            Some(index)
+                if !mutant::on(mutant::Mutant::FailedConditionIsLoss) && !mutant::on(mutant::Mutant::StrictRule) =>
+            {
                 self.settle(index, now, spread);
                 self.next_send = now;
             }
@@ -365,6 +367,9 @@ impl Holder {
     fn on_miss(&mut self, now: Moment, spread: f64) {
         if mutant::on(mutant::Mutant::TimeoutIsSuccess) {
             return self.settle(self.memory.latest().unwrap_or_default(), now, spread);
+        }
+        if mutant::on(mutant::Mutant::FirstErrorIsLoss) && self.phase == Phase::Holding {
+            self.phase = Phase::Lost(Loss::Deadline);
         }
         self.misses = self.misses.saturating_add(1);
         let cap = self.terms.heartbeat / 4;

@@ -34,4 +34,4 @@ pub(crate) use follower::*;
 pub(crate) use holder::*;
 pub(crate) use message::*;
 #[cfg(feature = "mutants")]
-pub(crate) use mutant::{Mutant, run_with};
+pub(crate) use mutant::{Mutant, on, run_with};

@@ -2,7 +2,7 @@
 //! switch one on; everywhere else [`on`] is the constant `false` and the branches vanish.
 
 /// One broken rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(not(feature = "mutants"), allow(dead_code, reason = "named in branches that are never taken"))]
 pub(crate) enum Mutant {
     /// R1 broken: the deadline counts from the reply.
@@ -29,6 +29,38 @@ pub(crate) enum Mutant {
     ReviveAfterDeadline,
     /// R14 broken: a foreign record is waited for as if its holder kept a margin.
     ForeignWithoutMargin,
+    /// R14 broken: a record of a newer format is taken over like one of ours.
+    NewerTakenOver,
+
+    // Broken in the driver, in the settings or in the store's conditions, as the simulator has them.
+    /// The margin for clocks and for noticing is gone: the holder believes in the whole lease.
+    ValidityIsLease,
+    /// The margin for clocks is gone from the hard limit.
+    NoDriftMargin,
+    /// The guard time is gone from the hard limit.
+    NoGuard,
+    /// R3 broken: a renewal has no condition.
+    UnconditionalRenew,
+    /// R3 broken: a renewal's condition names the owner and no version.
+    OwnerOnlyRenew,
+    /// R6 broken: the token is counted in a record that is deleted on release.
+    TokenInDeletedRecord,
+    /// R7 broken: the release is sent when the end is announced, not when work has ended.
+    ReleaseBeforeWorkEnds,
+    /// R9 broken: the holder's clock does not count the time it was suspended.
+    ClockStopsInSuspend,
+    /// R9 broken: validity waits for a timer to fire.
+    ValidUntilToldOtherwise,
+    /// R9 broken: after a suspend the keeper waits for its timers.
+    NoComparison,
+    /// R9 broken: a follower trusts the time that the holder wrote into the record.
+    WallClockExpiry,
+
+    // No rule of ours, but what others do: for comparison.
+    /// A renewal names the last acknowledged version alone, and a refused one is a loss.
+    StrictRule,
+    /// The first heartbeat that fails ends the term.
+    FirstErrorIsLoss,
 }
 
 #[cfg(not(feature = "mutants"))]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::protocol::{Moment, Seen, Version};
 
-use super::node::LocalClock;
+use super::clock::LocalClock;
 
 /// Acts on a lease that ended this share of it ago.
 const LATE: u32 = 10;

@@ -2,36 +2,13 @@
 
 use std::time::Duration;
 
-use crate::protocol::{Candidate, Holder, Moment, Observation, SentAt, Write};
+use crate::protocol::{Candidate, Consistency, Holder, Moment, Mutant, Observation, SentAt, Version, Write, on};
 use crate::timing::Timing;
 
+use super::clock::LocalClock;
 use super::store::Acquisition;
 
-/// A clock that is off by a few parts per million, and started whenever it did.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LocalClock {
-    offset: u64,
-    rate: u128,
-}
-
-const MILLION: u128 = 1_000_000;
-
-impl LocalClock {
-    pub(crate) fn new(offset: u64, drift: i64) -> Self {
-        Self { offset, rate: MILLION.saturating_add_signed(drift.into()) }
-    }
-
-    pub(crate) fn local(self, time: u64) -> Moment {
-        let run = u128::from(time) * self.rate / MILLION;
-        Moment::from_nanos(self.offset + u64::try_from(run).unwrap_or(u64::MAX / 2))
-    }
-
-    /// The first true time at which the clock shows `moment`.
-    pub(crate) fn true_time(self, moment: Moment) -> u64 {
-        let run = u128::from(moment.nanos().saturating_sub(self.offset)) * MILLION;
-        u64::try_from(run.div_ceil(self.rate)).unwrap_or(u64::MAX)
-    }
-}
+pub(crate) const NEVER: u64 = u64::MAX;
 
 /// The one request that is under way.
 #[derive(Debug, Clone)]
@@ -43,7 +20,7 @@ pub(crate) struct Flight {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
-    Read(crate::protocol::Consistency),
+    Read(Consistency),
     Write(Write),
 }
 
@@ -66,9 +43,11 @@ pub(crate) struct Tenure {
     pub(crate) candidate: Candidate,
     pub(crate) cell: Option<Cell>,
     /// Versions this acquisition sent, oldest first.
-    pub(crate) attempted: Vec<crate::protocol::Version>,
+    pub(crate) attempted: Vec<Version>,
     /// The lease was changed: which guard belongs to its hard limit is not told from outside.
     pub(crate) extended: bool,
+    /// Its clock stood still meanwhile: nothing is promised of it but the fence.
+    pub(crate) stopped: bool,
 }
 
 #[derive(Debug)]
@@ -78,23 +57,87 @@ pub(crate) enum Activity {
     Tenure(Box<Tenure>),
 }
 
+/// When each of a node's timers fires, in true time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timers {
+    pub(crate) wake: u64,
+    /// The SDK's own second attempt, and the end of the operation.
+    pub(crate) retry: u64,
+    pub(crate) timeout: u64,
+    /// The keeper compares its timers with the clock.
+    pub(crate) compare: u64,
+}
+
+impl Timers {
+    pub(crate) const NONE: Self = Self { wake: NEVER, retry: NEVER, timeout: NEVER, compare: NEVER };
+
+    pub(crate) fn next(&self) -> u64 {
+        self.wake.min(self.retry).min(self.timeout).min(self.compare)
+    }
+
+    /// They stood still for so long.
+    pub(crate) fn stood_still(&mut self, length: u64) {
+        for timer in [&mut self.wake, &mut self.retry, &mut self.timeout] {
+            *timer = timer.saturating_add(length);
+        }
+    }
+}
+
+/// The end of the last term of a node, as the next holder's arrival is measured against it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LastTerm {
+    pub(crate) acquisition: Acquisition,
+    /// The true time at which `is_valid()` began to say no.
+    pub(crate) valid_until: u64,
+    /// When the token fired.
+    pub(crate) fired: Option<u64>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) clock: LocalClock,
     pub(crate) timing: Timing,
+    pub(crate) at_tolerance: bool,
     pub(crate) observation: Observation,
     pub(crate) activity: Activity,
     pub(crate) flight: Option<Flight>,
+    pub(crate) timers: Timers,
     /// Events of an earlier life are dropped.
     pub(crate) life: u32,
     pub(crate) paused_until: u64,
-    pub(crate) cut_until: u64,
+    pub(crate) requests_cut_until: u64,
+    pub(crate) replies_cut_until: u64,
     pub(crate) requests: u64,
     /// How many terms it has led.
     pub(crate) led: u64,
+    pub(crate) last_term: Option<LastTerm>,
 }
 
 impl Node {
+    pub(crate) fn new(clock: LocalClock, timing: Timing, at_tolerance: bool) -> Self {
+        Self {
+            clock,
+            timing,
+            at_tolerance,
+            observation: Observation::default(),
+            activity: Activity::Down,
+            flight: None,
+            timers: Timers::NONE,
+            life: 0,
+            paused_until: 0,
+            requests_cut_until: 0,
+            replies_cut_until: 0,
+            requests: 0,
+            led: 0,
+            last_term: None,
+        }
+    }
+
+    /// When it acts next by itself: a timer, as soon as it runs.
+    pub(crate) fn due(&self) -> u64 {
+        self.timers.next().max(self.paused_until)
+    }
+
     pub(crate) fn tenure(&mut self) -> Option<&mut Tenure> {
         match &mut self.activity {
             Activity::Tenure(tenure) => Some(tenure),
@@ -102,28 +145,36 @@ impl Node {
         }
     }
 
-    pub(crate) fn cell(&self) -> Option<&Cell> {
+    pub(crate) fn held(&self) -> Option<&Tenure> {
         match &self.activity {
-            Activity::Tenure(tenure) => tenure.cell.as_ref(),
+            Activity::Tenure(tenure) => Some(tenure),
             Activity::Down | Activity::Following(_) => None,
         }
     }
 
-    /// Whether `is_valid()` would say yes at this true time, were the process running or not.
-    pub(crate) fn is_valid(&self, time: u64) -> bool {
-        let now = self.clock.local(time);
-        self.cell().is_some_and(|cell| cell.valid_until.is_some_and(|until| now < until))
+    pub(crate) fn cell(&self) -> Option<&Cell> {
+        self.held().and_then(|tenure| tenure.cell.as_ref())
     }
 
-    /// No acquisition of another may be applied before this moment of the node's clock: the end of
-    /// what work may still use after a forced end, and the guard.
+    /// Whether `is_valid()` would say yes at this true time, were the process running or not.
+    pub(crate) fn is_valid(&self, time: u64) -> bool {
+        let Some(cell) = self.cell() else { return false };
+        if on(Mutant::ValidUntilToldOtherwise) {
+            return !cell.token_fired;
+        }
+        cell.valid_until.is_some_and(|until| self.clock.local(time) < until)
+    }
+
+    /// No acquisition of another may be applied before this moment of the node's clock: the end of what work may still use
+    /// after a forced end, and the guard. Where clocks are further off than promised, the guard alone, up to the
+    /// profile's tolerance.
     pub(crate) fn untouchable_until(&self) -> Option<Moment> {
-        let Activity::Tenure(tenure) = &self.activity else { return None };
+        let tenure = self.held()?;
         // Without work nothing is to be protected: what was let go of voluntarily is released only then.
-        tenure.cell.as_ref().filter(|cell| cell.working)?;
-        let hard = tenure.holder.hard_deadline()?;
+        let cell = tenure.cell.as_ref().filter(|cell| cell.working && !tenure.stopped)?;
         let guard = if tenure.extended { ROUNDING } else { self.timing.guard() };
-        Some(hard.after(guard - ROUNDING))
+        let until = if self.at_tolerance { cell.valid_until? } else { tenure.holder.hard_deadline()? };
+        Some(until.after(guard).before(ROUNDING))
     }
 }
 

@@ -1,9 +1,11 @@
 //! The store: one record, linearizable conditional writes, reads that may show the past.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::protocol::{Consistency, Reply, Seen, Sighting, Version, Write, WriteKind, Writer};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::protocol::{Consistency, Moment, Mutant, Reply, Seen, Sighting, Version, Write, WriteKind, Writer, on};
 
 /// One acquisition of one node, from claim to release.
 pub(crate) type Acquisition = u64;
@@ -14,10 +16,14 @@ pub(crate) const HISTORY: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     pub(crate) record: Option<Sighting>,
+    /// Something that no client can read has taken its place.
+    pub(crate) malformed: bool,
     pub(crate) author: Option<Acquisition>,
+    /// The author's clock when it wrote: only a client that compares wall clocks would look at it.
+    pub(crate) stamp: Moment,
     past: VecDeque<Option<Sighting>>,
-    overwritten: HashSet<Version>,
-    authors: HashMap<Version, Acquisition>,
+    overwritten: FxHashSet<Version>,
+    authors: FxHashMap<Version, (Acquisition, usize)>,
     deletes: bool,
     /// Records may vanish: versions may come back then.
     forgets: bool,
@@ -29,15 +35,24 @@ impl Store {
     }
 
     pub(crate) fn author_of(&self, version: &Version) -> Option<Acquisition> {
-        self.authors.get(version).copied()
+        self.authors.get(version).map(|(acquisition, _)| *acquisition)
     }
 
-    pub(crate) fn register(&mut self, version: &Version, author: Acquisition) {
-        self.authors.insert(version.clone(), author);
+    /// Which node wrote the version.
+    fn owner_of(&self, version: &Version) -> Option<usize> {
+        self.authors.get(version).map(|(_, node)| *node)
+    }
+
+    pub(crate) fn register(&mut self, version: &Version, author: Acquisition, node: usize) {
+        self.authors.insert(version.clone(), (author, node));
     }
 
     fn seen(record: Option<&Sighting>) -> Seen {
         record.cloned().map_or(Seen::Absent, Seen::Record)
+    }
+
+    fn now(&self) -> Seen {
+        if self.malformed { Seen::Malformed } else { Self::seen(self.record.as_ref()) }
     }
 
     /// An eventually consistent read shows the state `back` writes ago; 0 is the present.
@@ -45,21 +60,30 @@ impl Store {
         let past = back.checked_sub(1).and_then(|index| self.past.iter().rev().nth(index));
         match (consistency, past) {
             (Consistency::Eventual, Some(past)) => Self::seen(past.as_ref()),
-            (Consistency::Eventual | Consistency::Strong, _) => Self::seen(self.record.as_ref()),
+            (Consistency::Eventual | Consistency::Strong, _) => self.now(),
+        }
+    }
+
+    fn condition_holds(&self, write: &Write) -> bool {
+        let Some(record) = &self.record else {
+            return write.or_absent && matches!(write.kind, WriteKind::Claim { .. });
+        };
+        // What can't be read has no version that could be named.
+        let named = write.names.contains(&record.version) && !self.malformed;
+        match write.kind {
+            WriteKind::Renew if on(Mutant::UnconditionalRenew) => true,
+            WriteKind::Renew if on(Mutant::OwnerOnlyRenew) => {
+                !record.released && self.owner_of(&record.version) == self.owner_of(&write.version)
+            }
+            WriteKind::Renew => named && !record.released,
+            WriteKind::Claim { .. } | WriteKind::Release => named,
         }
     }
 
     /// Applies a write of ours, or refuses it with the record as it is. `Err`: a version came back (I3).
     pub(crate) fn write(&mut self, write: &Write) -> Result<Reply, String> {
-        let named = self.record.as_ref().is_some_and(|record| write.names.contains(&record.version));
-        let released = self.record.as_ref().is_some_and(|record| record.released);
-        let holds = match write.kind {
-            WriteKind::Renew => named && !released,
-            WriteKind::Claim { .. } => named || (write.or_absent && self.record.is_none()),
-            WriteKind::Release => named,
-        };
-        if !holds {
-            return Ok(Reply::Refused(Self::seen(self.record.as_ref())));
+        if !self.condition_holds(write) {
+            return Ok(Reply::Refused(self.now()));
         }
         let next = match write.kind {
             WriteKind::Release if self.deletes => None,
@@ -86,7 +110,7 @@ impl Store {
         version: Version,
         lease: Duration,
     ) -> Result<bool, String> {
-        if self.record.as_ref().map(|record| &record.version) != base {
+        if self.malformed || self.record.as_ref().map(|record| &record.version) != base {
             return Ok(false);
         }
         let token = self.record.as_ref().and_then(|record| record.token);
@@ -108,6 +132,25 @@ impl Store {
             self.replace(None)?;
         }
         Ok(holds)
+    }
+
+    /// An operator deletes the record.
+    pub(crate) fn erase(&mut self) -> Result<(), String> {
+        self.malformed = false;
+        self.replace(None)
+    }
+
+    /// An operator brings back the state of so many changes ago.
+    pub(crate) fn restore(&mut self, back: usize) -> Result<(), String> {
+        self.malformed = false;
+        let past = self.past.iter().rev().nth(back).cloned().flatten();
+        self.replace(past)
+    }
+
+    /// Somebody writes what this protocol would not.
+    pub(crate) fn forge(&mut self, sighting: Sighting) -> Result<(), String> {
+        self.malformed = false;
+        self.replace(Some(sighting))
     }
 
     fn replace(&mut self, next: Option<Sighting>) -> Result<(), String> {

@@ -1,53 +1,54 @@
-//! The world: true time, the network, the faults, and what must hold at every step.
+//! The world: true time, what happens in it, and the log of it.
 
 mod checks;
 mod driver;
+mod faults;
 mod network;
 mod outside;
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::ops::Range;
 use std::time::Duration;
 
 use fastrand::Rng;
 
+use super::clock::LocalClock;
 use super::foreign::{Foreign, ForeignOp};
-use super::node::{Activity, Cell, Flight, LocalClock, Node, Request, Tenure};
-use super::scenario::{DRAIN, END, EXTENSION, NODES, QUIET, Scenario};
-use super::seldom::Seldom;
+use super::node::{Activity, Cell, Flight, LastTerm, NEVER, Node, Request, Tenure, Timers};
+use super::queue::Queue;
+use super::scenario::{DRAIN, EXTENSION, Fault, Scenario};
 use super::store::{Acquisition, HISTORY, Store};
+use super::tally::Tally;
 use crate::protocol::{
-    Absence, Candidate, Consistency, Holder, Loss, Moment, Next, Noted, Observation, Phase, ReceivedAt, Release, Reply,
-    Restraint, Seen, SentAt, Sighting, Step, Version, Write, WriteKind, Writer,
+    Absence, Candidate, Consistency, Holder, Loss, Moment, Mutant, Next, Noted, Observation, Phase, ReceivedAt,
+    Release, Reply, Restraint, Seen, SentAt, Sighting, Step, Version, Write, WriteKind, Writer, on,
 };
 use crate::terms_of;
+use crate::timing::Timing;
 
 /// After so many failed writes a claim is taken back; as in the lock layer.
 const CLAIM_TRIES: u32 = 3;
-/// I7: requests of one node in the whole run stay below what its timing allows, and this for each term.
-const PER_TERM: u64 = 12;
+/// How often the keeper compares its timers with the clock; as in the lock layer.
+const COMPARE_EVERY: u64 = 250_000_000;
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Event {
-    Wake,
     /// A request reaches the store; `answered`: its sender waits for this very delivery.
     Arrive {
+        node: usize,
+        life: u32,
         flight: u64,
-        request: Request,
         answered: bool,
-    },
-    /// The SDK's own second attempt of the same request.
-    Retry {
-        flight: u64,
-    },
-    Timeout {
-        flight: u64,
+        request: Request,
     },
     Answer {
+        node: usize,
+        life: u32,
         flight: u64,
         answer: Answer,
     },
     Work {
+        node: usize,
+        life: u32,
         acquisition: Acquisition,
     },
     Effect {
@@ -55,51 +56,23 @@ enum Event {
         token: u64,
     },
     Fault(Fault),
-    Restart,
+    Restart {
+        node: usize,
+        life: u32,
+    },
+    /// An operator puts right what another one did.
+    Mend,
     ForeignActs,
-    ForeignArrives(ForeignOp),
-    ForeignHears(ForeignOp, Result<bool, Seen>),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    Pause,
-    Crash,
-    Cut,
-    Resign,
-    Extend,
+    ForeignArrives(Box<ForeignOp>),
+    ForeignHears(Box<(ForeignOp, Result<bool, Seen>)>),
 }
 
 #[derive(Debug, Clone)]
 enum Answer {
     Write(Reply),
     Read(Seen),
-}
-
-#[derive(Debug)]
-struct Queued {
-    at: u64,
-    order: u64,
-    node: usize,
-    life: u32,
-    event: Event,
-}
-
-impl PartialEq for Queued {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.order) == (other.at, other.order)
-    }
-}
-impl Eq for Queued {}
-impl PartialOrd for Queued {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Queued {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
+    /// The server refuses to work.
+    Error,
 }
 
 /// Which invariant broke, and what happened before.
@@ -110,62 +83,70 @@ pub(crate) struct Broken {
 }
 
 /// The node number of whoever is no node of ours.
-const FOREIGN: usize = NODES;
+const OUTSIDE: usize = usize::MAX;
 
 pub(crate) struct World {
     rng: Rng,
     scenario: Scenario,
     now: u64,
-    queue: BinaryHeap<Reverse<Queued>>,
-    orders: u64,
+    quiet: u64,
+    end: u64,
+    /// From here on somebody leads, and goes on leading.
+    led_from: u64,
+    queue: Queue<Event>,
     store: Store,
     nodes: Vec<Node>,
     foreign: Option<Foreign>,
     acquisitions: Acquisition,
     flights: u64,
     versions: u64,
+    /// Of the acquisition that the store applied last (I2).
     last_token: u64,
     resource: Option<(u64, Acquisition)>,
     /// Whoever holds from the end of the liveness bound must hold to the end.
     steady: Option<Acquisition>,
+    recovered: bool,
+    /// The store fails for everybody meanwhile.
+    outage: Range<u64>,
+    /// The smallest margin of this run.
+    smallest: u64,
     log: Option<Vec<String>>,
-    pub(crate) seldom: Seldom,
+    tally: Tally,
     broken: Option<String>,
+    /// Requests in each second, where they are asked for.
+    pub(crate) rates: Option<Vec<u32>>,
 }
 
-fn nanos(duration: Duration) -> u64 {
+pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, logging: bool) -> Self {
+    /// What follows from one number.
+    pub(crate) fn swarm(seed: u64, logging: bool) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let scenario = Scenario::draw(&mut rng);
-        let mut clock = |index: usize| LocalClock::new(rng.u64(1..10_000_000_000_000), scenario.drifts[index]);
-        let nodes = (0..NODES)
-            .map(|index| Node {
-                clock: clock(index),
-                timing: scenario.timings[index],
-                observation: Observation::default(),
-                activity: Activity::Down,
-                flight: None,
-                life: 0,
-                paused_until: 0,
-                cut_until: 0,
-                requests: 0,
-                led: 0,
-            })
-            .collect();
-        let foreign = scenario
-            .foreign
-            .then(|| Foreign::new(clock(FOREIGN), scenario.timings[0].lease(), scenario.foreign_deletes));
-        let store = Store::new(scenario.deletes, scenario.forgets());
+        let scenario = Scenario::swarm(&mut rng);
+        Self::new(scenario, rng, logging)
+    }
+
+    pub(crate) fn new(mut scenario: Scenario, mut rng: Rng, logging: bool) -> Self {
+        if on(Mutant::TokenInDeletedRecord) {
+            scenario.deletes = true;
+        }
+        let mut clock = |drift| LocalClock::new(rng.u64(1..10_000_000_000_000), drift);
+        let nodes = scenario.settings.iter();
+        let nodes = nodes.map(|is| Node::new(clock(is.drift), is.timing, scenario.at_tolerance)).collect();
+        let lease = scenario.settings[0].timing.lease();
+        let foreign =
+            scenario.foreign.then(|| Foreign::new(clock(scenario.foreign_drift), lease, scenario.foreign_deletes));
         let mut world = Self {
             rng,
             now: 0,
-            queue: BinaryHeap::new(),
-            orders: 0,
-            store,
+            quiet: nanos(scenario.quiet),
+            end: nanos(scenario.end),
+            led_from: nanos(scenario.quiet + scenario.liveness_bound()),
+            queue: Queue::default(),
+            store: Store::new(scenario.deletes, scenario.forgets()),
             nodes,
             foreign,
             acquisitions: 0,
@@ -174,9 +155,13 @@ impl World {
             last_token: 0,
             resource: None,
             steady: None,
+            recovered: false,
+            outage: 0..0,
+            smallest: NEVER,
             log: logging.then(Vec::new),
-            seldom: Seldom::default(),
+            tally: Tally::default(),
             broken: None,
+            rates: None,
             scenario,
         };
         world.start();
@@ -185,68 +170,97 @@ impl World {
 
     fn start(&mut self) {
         let scenario = format!("{:?}", self.scenario);
-        self.say(FOREIGN, || scenario);
-        for node in 0..NODES {
+        self.say(OUTSIDE, || scenario);
+        for node in 0..self.nodes.len() {
             let at = self.rng.u64(0..2_000_000_000);
-            self.schedule(at, node, Event::Restart);
+            self.queue.push(at, Event::Restart { node, life: 0 });
         }
         if self.foreign.is_some() {
             let at = self.rng.u64(0..5_000_000_000);
-            self.schedule(at, FOREIGN, Event::ForeignActs);
+            self.queue.push(at, Event::ForeignActs);
         }
-        for fault in [Fault::Pause, Fault::Crash, Fault::Cut, Fault::Resign, Fault::Extend] {
+        for fault in Fault::ALL {
             self.next_fault(fault);
         }
+        if self.scenario.has_operator() {
+            // Whatever an operator broke is mended when faults stop.
+            self.queue.push(self.quiet, Event::Mend);
+        }
+        self.tally.seeds = 1;
+        self.tally.seconds = self.scenario.end.as_secs();
+        self.tally.default_seconds = if self.scenario.is_default() { self.tally.seconds } else { 0 };
+        self.tally.counts.tolerance = u64::from(self.scenario.at_tolerance);
+    }
+
+    /// The store fails for everybody meanwhile.
+    pub(crate) fn fails_between(&mut self, from: Duration, to: Duration) {
+        self.outage = nanos(from)..nanos(to);
     }
 
     /// Runs to the end, or to the first thing that must not be.
-    pub(crate) fn run(mut self) -> (Result<(), Broken>, Seldom, Vec<String>) {
-        while let Some(Reverse(next)) = self.queue.pop() {
-            if next.at > nanos(END) || self.broken.is_some() {
-                break;
-            }
-            self.now = next.at;
-            self.handle(next);
+    pub(crate) fn run(self) -> (Result<(), Broken>, Tally, Vec<String>) {
+        let (result, tally, log, _) = self.run_counting_requests();
+        (result, tally, log)
+    }
+
+    /// The same, and how many requests there were in each second.
+    pub(crate) fn run_counting_requests(mut self) -> (Result<(), Broken>, Tally, Vec<String>, Vec<u32>) {
+        while self.broken.is_none() && self.step() {
+            self.tally.counts.events += 1;
             self.check();
         }
         if self.broken.is_none() {
             // Each run is an election of its own: at its end it has exactly one leader.
-            self.now = nanos(END);
+            self.now = self.end;
             self.check();
             self.check_budget();
         }
-        let log = self.log.take().unwrap_or_default();
-        match self.broken {
-            None => (Ok(()), self.seldom, log),
-            Some(what) => (Err(Broken { what, log }), self.seldom, Vec::new()),
+        if self.smallest != NEVER {
+            self.tally.smallest_margin.note(self.smallest);
         }
+        let log = self.log.take().unwrap_or_default();
+        let rates = self.rates.take().unwrap_or_default();
+        match self.broken {
+            None => (Ok(()), self.tally, log, rates),
+            Some(what) => (Err(Broken { what, log }), self.tally, Vec::new(), rates),
+        }
+    }
+
+    /// The next thing that happens; `false` at the end.
+    fn step(&mut self) -> bool {
+        let (mut at, mut who) = (self.queue.next_at().unwrap_or(NEVER), OUTSIDE);
+        for (index, node) in self.nodes.iter().enumerate() {
+            let due = node.due();
+            if due < at {
+                (at, who) = (due, index);
+            }
+        }
+        if at >= self.end {
+            return false;
+        }
+        self.now = at;
+        if who == OUTSIDE {
+            if let Some(event) = self.queue.pop() {
+                self.handle(event);
+            }
+        } else {
+            self.timer(who);
+        }
+        true
     }
 
     fn say(&mut self, node: usize, text: impl FnOnce() -> String) {
         if let Some(log) = &mut self.log {
-            let who = if node == FOREIGN { "world".into() } else { format!("node {node}") };
+            let who = if node == OUTSIDE { "world".into() } else { format!("node {node}") };
             log.push(format!("{:>15} ns  {who}  {}", self.now, text()));
         }
     }
 
     fn fail(&mut self, what: String) {
-        if self.broken.is_none() {
-            self.say(FOREIGN, || format!("BROKEN {what}"));
+        if self.broken.is_none() && self.scenario.judged {
+            self.say(OUTSIDE, || format!("BROKEN {what}"));
             self.broken = Some(what);
         }
-    }
-
-    fn schedule(&mut self, at: u64, node: usize, event: Event) {
-        let life = self.nodes.get(node).map_or(0, |node| node.life);
-        self.orders += 1;
-        self.queue.push(Reverse(Queued { at: at.max(self.now), order: self.orders, node, life, event }));
-    }
-
-    fn wake_at(&mut self, node: usize, moment: Moment) {
-        // Timers are a little late, as they are.
-        let late = self.rng.u64(0..2_000_000);
-        let at = self.nodes[node].clock.true_time(moment).saturating_add(late);
-        self.schedule(at, node, Event::Wake);
     }
 
     fn local(&self, node: usize) -> Moment {
@@ -254,115 +268,73 @@ impl World {
     }
 
     fn is_quiet(&self) -> bool {
-        self.now >= nanos(QUIET)
+        self.now >= self.quiet
     }
 
     fn happens(&mut self, probability: f64) -> bool {
-        !self.is_quiet() && self.rng.f64() < probability
+        probability > 0.0 && !self.is_quiet() && self.rng.f64() < probability
     }
 
-    fn network_delay(&mut self) -> u64 {
-        let slow = self.scenario.slow;
-        if self.happens(slow) {
-            self.rng.u64(0..nanos(self.scenario.max_delay))
-        } else {
-            self.rng.u64(1_000_000..15_000_000)
-        }
-    }
-
-    fn next_fault(&mut self, fault: Fault) {
-        let mean = match fault {
-            Fault::Pause => self.scenario.pause_every,
-            Fault::Crash => self.scenario.crash_every,
-            Fault::Cut => self.scenario.cut_every,
-            Fault::Resign => self.scenario.resign_every,
-            Fault::Extend => self.scenario.extend_every,
-        };
-        let Some(mean) = mean else { return };
-        let at = self.now + self.rng.u64(0..2 * nanos(mean));
-        if at < nanos(QUIET) {
-            self.schedule(at, FOREIGN, Event::Fault(fault));
-        }
-    }
-
-    fn fault(&mut self, fault: Fault) {
-        self.next_fault(fault);
-        // Mostly the leader: faults of followers are dull.
-        let leader = (0..NODES).find(|index| self.nodes[*index].cell().is_some());
-        let any = self.rng.usize(0..NODES);
-        let index = if self.rng.bool() { leader.unwrap_or(any) } else { any };
-        let lease = nanos(self.nodes[index].timing.lease());
-        let until = (self.now + self.rng.u64(0..lease * 3 / 2)).min(nanos(QUIET));
-        self.say(index, || format!("{fault:?} until {until}"));
-        match fault {
-            Fault::Pause => {
-                let node = &mut self.nodes[index];
-                node.paused_until = until;
-                self.seldom.thaws_past_deadline += u64::from(node.is_valid(self.now) && !node.is_valid(until));
-            }
-            Fault::Cut => self.nodes[index].cut_until = until,
-            Fault::Crash => {
-                let node = &mut self.nodes[index];
-                node.life += 1;
-                node.flight = None;
-                node.activity = Activity::Down;
-                // Memory is lost, the clock of the machine runs on.
-                node.observation = Observation::default();
-                self.schedule(until, index, Event::Restart);
-            }
-            Fault::Resign | Fault::Extend => {
-                let now = self.local(index);
-                if self.nodes[index].paused_until <= self.now {
-                    if fault == Fault::Resign {
-                        self.resign(index, now)
-                    } else {
-                        self.extend(index, now)
-                    }
-                    self.drive(index);
-                }
-            }
-        }
-    }
-
-    fn handle(&mut self, queued: Queued) {
-        let Queued { node, life, event, .. } = queued;
+    fn handle(&mut self, event: Event) {
         match event {
-            Event::Fault(fault) => return self.fault(fault),
             // What is in the network arrives, whatever became of its sender.
-            Event::Arrive { flight, request, answered } => return self.arrive(node, life, flight, &request, answered),
-            Event::Effect { acquisition, token } => return self.effect(acquisition, token),
-            Event::ForeignActs => return self.foreign_acts(),
-            Event::ForeignArrives(op) => return self.foreign_arrives(op),
-            Event::ForeignHears(op, heard) => return self.foreign_hears(op, heard),
-            Event::Wake
-            | Event::Retry { .. }
-            | Event::Timeout { .. }
-            | Event::Answer { .. }
-            | Event::Work { .. }
-            | Event::Restart => {}
+            Event::Arrive { node, life, flight, answered, request } => {
+                self.arrive(node, life, flight, &request, answered);
+            }
+            Event::Effect { acquisition, token } => self.effect(acquisition, token),
+            Event::Fault(fault) => self.fault(fault),
+            Event::Mend => self.mend(),
+            Event::ForeignActs => self.foreign_acts(),
+            Event::ForeignArrives(op) => self.foreign_arrives(*op),
+            Event::ForeignHears(heard) => self.foreign_hears(heard.0, heard.1),
+            Event::Answer { node, life, .. } | Event::Work { node, life, .. } | Event::Restart { node, life } => {
+                let paused_until = self.nodes[node].paused_until;
+                if self.nodes[node].life != life {
+                    return;
+                }
+                if paused_until > self.now {
+                    return self.queue.push(paused_until, event);
+                }
+                self.tell(node, event);
+            }
         }
-        if self.nodes[node].life != life {
-            return;
-        }
-        let paused_until = self.nodes[node].paused_until;
-        if paused_until > self.now {
-            return self.schedule(paused_until, node, event);
-        }
+    }
+
+    /// Something reaches a running node.
+    fn tell(&mut self, node: usize, event: Event) {
         match event {
-            Event::Restart => self.restart(node),
-            Event::Retry { flight } => self.retry(node, flight),
-            Event::Timeout { flight } => self.answer(node, flight, None),
-            Event::Answer { flight, answer } => self.answer(node, flight, Some(answer)),
-            Event::Work { acquisition } => self.work(node, acquisition),
-            Event::Wake => {}
-            Event::Fault(_)
-            | Event::Arrive { .. }
-            | Event::Effect { .. }
-            | Event::ForeignActs
-            | Event::ForeignArrives(_)
-            | Event::ForeignHears(..) => return,
+            Event::Answer { flight, answer, .. } => self.answer(node, flight, Some(answer)),
+            // The machines know nothing of it.
+            Event::Work { acquisition, .. } => return self.work(node, acquisition),
+            Event::Restart { .. } => self.restart(node),
+            _ => {}
         }
         self.drive(node);
+    }
+
+    /// One of a node's timers has fired.
+    fn timer(&mut self, index: usize) {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        let (flight, timers) = (node.flight.as_ref().map(|flight| flight.id), &mut node.timers);
+        if timers.retry <= now {
+            timers.retry = NEVER;
+            if let Some(flight) = flight {
+                self.retry(index, flight);
+            }
+            return;
+        }
+        if timers.timeout <= now {
+            timers.timeout = NEVER;
+            if let Some(flight) = flight {
+                self.answer(index, flight, None);
+            }
+        } else if timers.compare <= now {
+            timers.compare = NEVER;
+        } else {
+            timers.wake = NEVER;
+        }
+        self.drive(index);
     }
 
     fn restart(&mut self, index: usize) {
@@ -374,7 +346,7 @@ impl World {
     fn candidate(&self, index: usize) -> Candidate {
         let timing = self.nodes[index].timing;
         let absence = if self.scenario.deletes { Absence::Free } else { Absence::WaitsOutLease };
-        let restraint = Restraint { delay: self.scenario.delays[index], ..Restraint::default() };
+        let restraint = Restraint { delay: self.scenario.settings[index].delay, ..Restraint::default() };
         Candidate::new(timing.poll(), timing.lease(), absence, self.scenario.deletes).restrained(restraint)
     }
 
@@ -383,7 +355,7 @@ impl World {
         let (timing, now) = (self.nodes[index].timing, self.local(index));
         let restraint = Restraint {
             not_before: now.after(timing.poll().mul_f64(1.0 + self.rng.f64())),
-            delay: self.scenario.delays[index],
+            delay: self.scenario.settings[index].delay,
             courtesy: if self.scenario.courteous { timing.lease() } else { Duration::ZERO },
         };
         self.candidate(index).restrained(restraint)

@@ -1,10 +1,28 @@
 //! What the lock layer does with the machines, in its order of calls.
 
 use super::*;
+use crate::protocol::Terms;
+
+/// What a holder gets of a timing, with the margins broken that are to be broken.
+fn terms(timing: Timing) -> Terms {
+    let mut terms = terms_of(timing);
+    if on(Mutant::ValidityIsLease) {
+        (terms.validity, terms.hard_limit) = (terms.lease, terms.lease);
+    }
+    if on(Mutant::NoDriftMargin) {
+        terms.hard_limit = terms.lease.saturating_sub(timing.guard());
+    }
+    if on(Mutant::NoGuard) {
+        terms.hard_limit += timing.guard();
+    }
+    terms
+}
 
 impl World {
     pub(super) fn answer(&mut self, index: usize, flight: u64, answer: Option<Answer>) {
         let Some(open) = self.nodes[index].flight.take_if(|open| open.id == flight) else { return };
+        (self.nodes[index].timers.retry, self.nodes[index].timers.timeout) = (NEVER, NEVER);
+        let answer = answer.filter(|answer| !matches!(answer, Answer::Error));
         let (now, spread) = (self.local(index), self.rng.f64());
         self.say(index, || format!("hears {answer:?}"));
         let node = &mut self.nodes[index];
@@ -14,10 +32,10 @@ impl World {
                 Some(Answer::Read(seen)) => {
                     let Request::Read(consistency) = open.request else { return };
                     let noted = node.observation.observe(seen, open.sent, ReceivedAt(now), consistency);
-                    self.seldom.stale_reads += u64::from(noted == Noted::Stale);
+                    self.tally.counts.stale_reads += u64::from(noted == Noted::Stale);
                     candidate.answered(&node.observation, now);
                 }
-                Some(Answer::Write(_)) => {}
+                Some(Answer::Write(_) | Answer::Error) => {}
                 None => candidate.failed(true, now, spread),
             },
             Activity::Tenure(tenure) => match (open.request, answer) {
@@ -51,14 +69,14 @@ impl World {
                         tenure.candidate.failed(true, now, spread);
                         if tenure.holder.misses() >= CLAIM_TRIES {
                             tenure.holder.work_ended(now);
-                            self.seldom.claims_taken_back += 1;
+                            self.tally.counts.claims_taken_back += 1;
                         }
                     }
                 }
                 (Request::Read(_), Some(Answer::Read(seen))) => {
                     node.observation.observe(seen.clone(), open.sent, ReceivedAt(now), Consistency::Strong);
                     tenure.holder.on_read(Some(&seen), now, spread);
-                    self.seldom.settled_by_read += 1;
+                    self.tally.counts.settled_by_read += 1;
                 }
                 (Request::Read(_), _) => tenure.holder.on_read(None, now, spread),
             },
@@ -69,7 +87,11 @@ impl World {
         loop {
             self.after_each_step(index);
             let now = self.local(index);
+            if let Some(Next::Claim { base, token }) = self.by_wall_clock(index, now) {
+                self.claim(index, base, token, now);
+            }
             let node = &mut self.nodes[index];
+            node.timers.wake = NEVER;
             if matches!(node.activity, Activity::Following(_)) && node.flight.is_some() {
                 return;
             }
@@ -119,11 +141,8 @@ impl World {
 
     pub(super) fn claim(&mut self, index: usize, base: Option<Version>, token: u64, now: Moment) {
         self.acquisitions += 1;
-        self.seldom.takeovers_after_expiry += u64::from(
-            self.store.record.as_ref().is_some_and(|record| Some(&record.version) == base.as_ref() && !record.released),
-        );
         let node = &mut self.nodes[index];
-        let holder = Holder::claim(base, token, terms_of(node.timing), now);
+        let holder = Holder::claim(base, token, terms(node.timing), now);
         let following = std::mem::replace(&mut node.activity, Activity::Down);
         let Activity::Following(candidate) = following else { return };
         node.activity = Activity::Tenure(Box::new(Tenure {
@@ -133,7 +152,28 @@ impl World {
             cell: None,
             attempted: Vec::new(),
             extended: false,
+            stopped: false,
         }));
+    }
+
+    /// R9, broken: what a follower would claim that trusts the holder's own time.
+    fn by_wall_clock(&self, index: usize, now: Moment) -> Option<Next> {
+        let node = &self.nodes[index];
+        if !on(Mutant::WallClockExpiry) || !matches!(node.activity, Activity::Following(_)) {
+            return None;
+        }
+        let record = self.store.record.as_ref()?;
+        let known = node.observation.known_since(&record.version).is_some();
+        let expired = now.since(self.store.stamp) > record.lease;
+        let base = Some(record.version.clone());
+        (known && expired).then(|| Next::Claim { base, token: node.observation.next_token() })
+    }
+
+    fn wake_at(&mut self, index: usize, moment: Moment) {
+        // Timers are a little late, as they are.
+        let late = self.rng.u64(0..2_000_000);
+        let node = &mut self.nodes[index];
+        node.timers.wake = node.clock.true_time(moment).max(self.now).saturating_add(late);
     }
 
     pub(super) fn write(&mut self, index: usize, now: Moment) {
@@ -144,7 +184,7 @@ impl World {
         tenure.attempted.push(version.clone());
         let acquisition = tenure.acquisition;
         let runs = tenure.cell.as_ref().is_some_and(|cell| cell.working || !cell.token_fired);
-        self.store.register(&version, acquisition);
+        self.store.register(&version, acquisition, index);
         if write.kind == WriteKind::Release && runs {
             self.fail(format!("I5: node {index} releases while its work runs"));
         }
@@ -157,12 +197,13 @@ impl World {
         let following = std::mem::replace(&mut node.activity, Activity::Down);
         let Activity::Tenure(tenure) = following else { return };
         node.flight = None;
+        node.timers = Timers { compare: node.timers.compare, ..Timers::NONE };
         // An acquisition that was never handed out goes on with its campaign; a term starts another.
         let held = tenure.cell.is_some();
         node.activity = Activity::Following(if held { fresh } else { tenure.candidate });
         if held {
-            self.seldom.released += u64::from(phase == Phase::Ended(Release::Released));
-            self.seldom.release_unknown += u64::from(phase == Phase::Ended(Release::Unknown));
+            self.tally.counts.released += u64::from(phase == Phase::Ended(Release::Released));
+            self.tally.counts.release_unknown += u64::from(phase == Phase::Ended(Release::Unknown));
         }
         self.say(index, || format!("acquisition {} is over: {phase:?}", tenure.acquisition));
     }
@@ -172,37 +213,56 @@ impl World {
         let now = self.local(index);
         let Some(tenure) = self.nodes[index].tenure() else { return };
         tenure.holder.expire(now);
-        let phase = tenure.holder.phase();
-        if phase == Phase::Holding && tenure.cell.is_none() {
-            self.handed_out(index, now);
+        if tenure.holder.phase() == Phase::Holding && tenure.cell.is_none() {
+            self.handed_out(index);
         }
-        let drain = self.rng.f64();
-        let stubborn = self.scenario.stubborn;
+        let (drain, stubborn) = (self.rng.f64(), self.scenario.stubborn);
         let stubborn = self.happens(stubborn);
+        let (true_now, forged) = (self.now, self.scenario.has_operator());
+        let clock = self.nodes[index].clock;
         let Some(tenure) = self.nodes[index].tenure() else { return };
+        let (phase, acquisition) = (tenure.holder.phase(), tenure.acquisition);
         let (held_until, hard) = (tenure.holder.held_until(), tenure.holder.hard_deadline());
         let Some(cell) = &mut tenure.cell else { return };
         if cell.was_over && held_until.is_some() {
             return self.fail(format!("R8: node {index} holds again what was over"));
         }
+        let (before, had_fired) = (cell.valid_until, cell.token_fired);
+        let (mut told, mut early) = (None, None);
         cell.valid_until = held_until;
         if let Phase::Lost(loss) = phase
             && !cell.was_over
         {
-            if loss != Loss::Deadline {
-                // Only operators can do that, and there are none here.
-                return self.fail(format!("I1: node {index} lost its lease before its deadline: {loss:?}"));
-            }
+            // Only operators can do that, or a clock that stood still.
+            early = Some(loss).filter(|_| loss != Loss::Deadline && !tenure.stopped && !forged);
             let hard = hard.unwrap_or(now);
             cell.was_over = true;
             cell.token_fired = true;
             cell.drain_until = Some(hard);
             // Work notices and winds down before its hard limit, unless it is stubborn.
             let left = hard.since(now).mul_f64(drain);
-            cell.work_ends = Some(if stubborn { Moment::from_nanos(u64::MAX) } else { now.after(left) });
-            self.seldom.lost_by_deadline += 1;
-            self.seldom.stubborn_work += u64::from(stubborn);
+            cell.work_ends = Some(if stubborn { Moment::NEVER } else { now.after(left) });
+            told = before.filter(|_| !tenure.stopped && loss == Loss::Deadline).map(|until| clock.true_time(until));
+            let counts = &mut self.tally.counts;
+            counts.lost_by_deadline += u64::from(loss == Loss::Deadline);
+            counts.lost_otherwise += u64::from(loss != Loss::Deadline);
+            counts.stubborn_work += u64::from(stubborn);
         }
+        if let Some(loss) = early {
+            self.fail(format!("I1: node {index} lost its lease before its deadline: {loss:?}"));
+        }
+        self.wind_down(index, now);
+        if let Some(valid_until) = told {
+            self.check_told(index, valid_until);
+        }
+        self.note_end(index, acquisition, before, had_fired, true_now);
+    }
+
+    /// Moves on when work has ended, or is past its bound.
+    fn wind_down(&mut self, index: usize, now: Moment) {
+        let Some(tenure) = self.nodes[index].tenure() else { return };
+        let phase = tenure.holder.phase();
+        let Some(cell) = &mut tenure.cell else { return };
         if cell.working && cell.work_ends.is_some_and(|ends| now >= ends) {
             cell.working = false;
         }
@@ -221,7 +281,22 @@ impl World {
         }
     }
 
-    pub(super) fn handed_out(&mut self, index: usize, now: Moment) {
+    /// When a term ended, for the measure of what comes after it.
+    fn note_end(&mut self, index: usize, acquisition: Acquisition, before: Option<Moment>, had_fired: bool, now: u64) {
+        let node = &mut self.nodes[index];
+        let clock = node.clock;
+        let Some(cell) = node.cell() else { return };
+        let (until, fires) = (cell.valid_until, cell.token_fired && !had_fired);
+        let Some(last) = node.last_term.as_mut().filter(|last| last.acquisition == acquisition) else { return };
+        if until != before {
+            last.valid_until = until.map_or(last.valid_until.min(now), |until| clock.true_time(until));
+        }
+        if fires {
+            last.fired = Some(now);
+        }
+    }
+
+    pub(super) fn handed_out(&mut self, index: usize) {
         let Some(tenure) = self.nodes[index].tenure() else { return };
         let (token, acquisition) = (tenure.holder.token(), tenure.acquisition);
         tenure.cell = Some(Cell {
@@ -232,15 +307,16 @@ impl World {
             drain_until: None,
             was_over: false,
         });
-        self.seldom.terms += 1;
-        self.nodes[index].led += 1;
+        self.tally.counts.terms += 1;
+        let node = &mut self.nodes[index];
+        node.led += 1;
+        let valid_until = node.cell().and_then(|cell| cell.valid_until).map(|until| node.clock.true_time(until));
+        let stopped = node.held().is_some_and(|tenure| tenure.stopped);
+        let valid_until = valid_until.filter(|_| !stopped);
+        node.last_term = valid_until.map(|valid_until| LastTerm { acquisition, valid_until, fired: None });
+        let life = node.life;
         self.say(index, || format!("leads with token {token}"));
-        if self.scenario.has_tokens() && token <= self.last_token {
-            self.fail(format!("I2: token {token} after {}", self.last_token));
-        }
-        self.last_token = token;
-        let at = self.nodes[index].clock.true_time(now);
-        self.schedule(at, index, Event::Work { acquisition });
+        self.queue.push(self.now, Event::Work { node: index, life, acquisition });
     }
 
     pub(super) fn resign(&mut self, index: usize, now: Moment) {
@@ -254,6 +330,14 @@ impl World {
         cell.token_fired = true;
         cell.drain_until = Some(now.after(DRAIN + grace));
         cell.work_ends = Some(now.after(DRAIN.mul_f64(share)));
+        if on(Mutant::ReleaseBeforeWorkEnds) {
+            tenure.holder.work_ended(now);
+        }
+        self.tally.counts.resigns += 1;
+        let true_now = self.now;
+        if let Some(last) = self.nodes[index].last_term.as_mut() {
+            last.fired = Some(true_now);
+        }
     }
 
     /// Changes what every write of a held lease promises, with a heartbeat now.
@@ -265,10 +349,10 @@ impl World {
             return;
         };
         tenure.extended = true;
-        tenure.holder.set_terms(terms_of(changed));
+        tenure.holder.set_terms(terms(changed));
         tenure.holder.beat_now(now);
-        self.seldom.leases_extended += u64::from(times > 1);
-        self.seldom.leases_shortened += u64::from(times == 1);
+        self.tally.counts.leases_extended += u64::from(times > 1);
+        self.tally.counts.leases_shortened += u64::from(times == 1);
     }
 }
 

@@ -6,17 +6,19 @@ impl World {
     /// Checks, then sends an effect that carries its token and may take its time.
     pub(super) fn work(&mut self, index: usize, acquisition: Acquisition) {
         let valid = self.nodes[index].is_valid(self.now);
+        let life = self.nodes[index].life;
         let Some(tenure) = self.nodes[index].tenure() else { return };
         if tenure.acquisition != acquisition || !tenure.cell.as_ref().is_some_and(|cell| cell.working) {
             return;
         }
         let token = tenure.holder.token();
         if valid {
-            let late = if self.happens(0.05) { self.rng.u64(0..20_000_000_000) } else { self.network_delay() };
-            self.schedule(self.now + late, FOREIGN, Event::Effect { acquisition, token });
+            let at = if self.happens(0.05) { self.now + self.rng.u64(0..20_000_000_000) } else { self.delayed() };
+            self.tally.counts.effects += 1;
+            self.queue.push(at, Event::Effect { acquisition, token });
         }
-        let next = self.now + self.rng.u64(300_000_000..2_000_000_000);
-        self.schedule(next, index, Event::Work { acquisition });
+        let next = self.now + self.rng.u64(500_000_000..4_000_000_000);
+        self.queue.push(next, Event::Work { node: index, life, acquisition });
     }
 
     /// I4: the resource accepts nothing lower than what it has seen.
@@ -25,7 +27,7 @@ impl World {
             return;
         }
         match self.resource {
-            Some((highest, _)) if token < highest => self.seldom.fenced_off += 1,
+            Some((highest, _)) if token < highest => self.tally.counts.fenced_off += 1,
             Some((highest, other)) if token == highest && other != acquisition => {
                 self.fail(format!("I4: acquisitions {other} and {acquisition} both act with token {token}"));
             }
@@ -44,17 +46,17 @@ impl World {
         let now = foreign.clock.local(self.now);
         let op = foreign.act(now, resign || quiet);
         let mut period = nanos(foreign.period());
-        let delay = self.network_delay();
+        let at = self.delayed();
         let lose = self.scenario.lose_request;
         if !self.happens(lose) {
-            self.schedule(self.now + delay, FOREIGN, Event::ForeignArrives(op));
+            self.queue.push(at, Event::ForeignArrives(Box::new(op)));
         }
         if self.happens(0.02) {
             // It freezes for longer than its lease.
             period += period * 8;
         }
         if !quiet {
-            self.schedule(self.now + period, FOREIGN, Event::ForeignActs);
+            self.queue.push(self.now + period, Event::ForeignActs);
         }
     }
 
@@ -68,7 +70,7 @@ impl World {
             }
             ForeignOp::Delete(version) => {
                 match self.store.foreign_delete(version) {
-                    Ok(deleted) => self.seldom.foreign_deletions += u64::from(deleted),
+                    Ok(deleted) => self.tally.counts.foreign_deletions += u64::from(deleted),
                     Err(what) => self.fail(what),
                 }
                 return;
@@ -86,9 +88,9 @@ impl World {
                 }
             }
         };
-        self.say(FOREIGN, || format!("foreign {op:?}: {heard:?}"));
-        let delay = self.network_delay();
-        self.schedule(self.now + delay, FOREIGN, Event::ForeignHears(op, heard));
+        self.say(OUTSIDE, || format!("foreign {op:?}: {heard:?}"));
+        let at = self.delayed();
+        self.queue.push(at, Event::ForeignHears(Box::new((op, heard))));
     }
 
     pub(super) fn foreign_hears(&mut self, op: ForeignOp, heard: Result<bool, Seen>) {
@@ -99,12 +101,12 @@ impl World {
             (ForeignOp::Put { base, version, sent }, Ok(applied)) => {
                 let first = foreign.held.as_ref().map(|(version, _)| version) != base.as_ref();
                 foreign.put_answered(applied, version, sent);
-                self.seldom.foreign_terms += u64::from(applied && first);
+                self.tally.counts.foreign_terms += u64::from(applied && first);
             }
             (_, Err(seen)) if !quiet && foreign.held.is_none() => {
                 if let Some(put) = foreign.saw(&seen, now) {
-                    let delay = self.network_delay();
-                    self.schedule(self.now + delay, FOREIGN, Event::ForeignArrives(put));
+                    let at = self.delayed();
+                    self.queue.push(at, Event::ForeignArrives(Box::new(put)));
                 }
             }
             _ => {}

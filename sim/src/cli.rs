@@ -1,0 +1,146 @@
+//! One command for each figure. What is printed is Markdown, so that it can be checked in as it is.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+
+use crate::comparison;
+use crate::mutants;
+use crate::simulator::{self, Tally, World, grouped};
+
+/// The protocol of dynamo-elector under simulated faults.
+#[derive(Debug, Parser)]
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Elections of three candidates with swarms of faults, until so many hours of default timing are simulated.
+    Sim {
+        /// Hours at the default timing; other timings are simulated beside them.
+        hours: u64,
+        /// The first seed.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        #[arg(long, default_value_t = simulator::threads())]
+        threads: usize,
+    },
+    /// One election, with everything that happens in it.
+    One { seed: u64 },
+    /// Rules and margins broken on purpose: which seed notices each.
+    Mutants,
+    /// Clocks as far off as the profiles bear, and further: where exclusion begins to fail.
+    Tolerance,
+    /// Needless step-downs in a lossy network, beside what others do.
+    Loss {
+        #[arg(default_value_t = 1_000)]
+        hours: u64,
+    },
+    /// Requests per second of many followers around an outage.
+    Storm {
+        #[arg(default_value_t = 200)]
+        followers: usize,
+    },
+}
+
+/// Runs the command that was asked for; fails if something does not hold.
+pub fn main() -> ExitCode {
+    match Options::parse().command {
+        Command::Sim { hours, from, threads } => sim(hours, from, threads),
+        Command::One { seed } => one(seed),
+        Command::Mutants => print_mutants(),
+        Command::Tolerance => tolerance(),
+        Command::Loss { hours } => {
+            print!("{}", comparison::text(&comparison::all(hours), hours));
+            ExitCode::SUCCESS
+        }
+        Command::Storm { followers } => {
+            let outage = Duration::from_secs(3_600);
+            let rates = simulator::storm(outage, followers + 1);
+            println!(
+                "{} candidates, default timing, an outage of {} s; requests in the busiest second",
+                rates.candidates,
+                outage.as_secs()
+            );
+            println!("| before it | in its first 20 s | in the rest of it | after it |\n| ---: | ---: | ---: | ---: |");
+            println!("| {} | {} | {} | {} |", rates.calm, rates.onset, rates.outage, rates.recovery);
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Seeds run before the hours are counted again.
+const BATCH: u64 = 12_000;
+
+#[allow(clippy::disallowed_methods, reason = "measures how fast it is itself")]
+fn sim(hours: u64, from: u64, threads: usize) -> ExitCode {
+    let (start, mut total, mut seed) = (Instant::now(), Tally::default(), from);
+    while total.default_seconds < hours * 3_600 {
+        match simulator::search(seed..seed + BATCH, None, threads, World::swarm) {
+            Ok(tally) => total.add(&tally),
+            Err(found) => {
+                eprintln!("{}", simulator::report(&found));
+                return ExitCode::FAILURE;
+            }
+        }
+        seed += BATCH;
+    }
+    let took = start.elapsed().as_secs_f64();
+    #[allow(clippy::cast_precision_loss, reason = "for people")]
+    let pace = total.seconds as f64 / 3_600.0 / took / threads as f64;
+    println!(
+        "No violation found in {} simulated hours of three candidates with default timing",
+        grouped(total.default_seconds / 3_600)
+    );
+    println!(
+        "and {} hours with other timings: seeds {from} to {}, each an election of ten minutes.",
+        grouped((total.seconds - total.default_seconds) / 3_600),
+        seed - 1
+    );
+    println!("{took:.0} s on {threads} threads: {pace:.0} simulated hours per second and thread.\n");
+    print!("{}", total.text());
+    ExitCode::SUCCESS
+}
+
+fn one(seed: u64) -> ExitCode {
+    let (result, tally, log) = World::swarm(seed, true).run();
+    match result {
+        Ok(()) => {
+            println!("{}\n\n{}", log.join("\n"), tally.text());
+            ExitCode::SUCCESS
+        }
+        Err(broken) => {
+            println!("{}", broken.log.join("\n"));
+            eprintln!("SEED={seed} breaks {}", broken.what);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Seeds that are searched for each rate.
+const TOLERANCE_SEEDS: u64 = 12_000;
+
+fn tolerance() -> ExitCode {
+    println!("Swarm faults, three candidates, the first one's clock slow and all others fast by the same rate.\n");
+    println!("| clocks off, as a share of what the profile bears | seeds until exclusion breaks |\n| ---: | ---: |");
+    let mut holds = true;
+    for excess in [1.0, 1.02, 1.05, 1.1, 1.5] {
+        let world = simulator::beyond_tolerance(excess);
+        let found = simulator::search(0..TOLERANCE_SEEDS, None, simulator::threads(), world);
+        holds &= found.is_ok() == (excess <= 1.0);
+        match found {
+            Ok(_) => println!("| {:.0} % | not in {} |", excess * 100.0, grouped(TOLERANCE_SEEDS)),
+            Err((seed, broken)) => println!("| {:.0} % | {} ({}) |", excess * 100.0, seed + 1, broken.what),
+        }
+    }
+    if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn print_mutants() -> ExitCode {
+    let verdicts = mutants::all();
+    print!("{}", mutants::text(&verdicts));
+    if verdicts.iter().all(mutants::Verdict::is_caught) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,60 @@
+use std::time::Duration;
+
+use super::*;
+use crate::timing::Timing;
+
+/// A seed is an election of ten minutes; as many as fit into a quick test.
+const SEEDS: u64 = 12_000;
+
+#[test]
+fn nothing_breaks_in_any_seed_and_everything_interesting_happens() {
+    let tally = swarm(0..SEEDS, None).unwrap_or_else(|found| panic!("{}", report(&found)));
+    println!("{}", tally.text());
+    for (what, count) in tally.counts.fields() {
+        assert!(count > 0, "the simulator never shows this: {what}");
+    }
+    assert!(tally.margin.min.is_some_and(|least| least > 0), "{:?}", tally.margin);
+    assert!(tally.fired_margin.min.is_some_and(|least| least > 0), "{:?}", tally.fired_margin);
+    assert!(tally.handover.min.is_some_and(|least| least > 0), "{:?}", tally.handover);
+    assert!(tally.worst_recovery <= 1_000_000, "a leader within the bound in every seed");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_log_to_the_byte() {
+    for seed in 0..20 {
+        let logs = [(); 2].map(|()| World::swarm(seed, true).run().2.join("\n"));
+        assert!(logs[0].len() > 10_000, "seed {seed} is empty");
+        assert!(logs[0] == logs[1], "seed {seed} differs between two runs");
+    }
+}
+
+#[test]
+fn a_healthy_leader_is_never_deposed() {
+    for timing in [Timing::economy(), Timing::default(), Timing::fast(), Timing::aggressive()] {
+        let calm = Scenario::calm(3, timing);
+        let tally = search(0..20, None, 1, fixed(&calm)).unwrap_or_else(|found| panic!("{}", report(&found)));
+        assert_eq!(tally.counts.terms, 20, "one each, to the end: {timing:?}");
+        assert_eq!(tally.counts.lost_by_deadline + tally.counts.lost_otherwise, 0);
+    }
+}
+
+/// A bound that can't be passed is no bound: the assumption is needed, and it is what the simulator tests.
+#[test]
+fn exclusion_breaks_where_clocks_are_further_off_than_the_profile_bears() {
+    let broken = search(0..2_000, None, threads(), beyond_tolerance(1.05));
+    let (seed, broken) = broken.expect_err("clocks 5 % beyond the tolerance change nothing");
+    println!("seed {seed}: {}", broken.what);
+    assert!(broken.what.starts_with("I1"), "{}", broken.what);
+    search(0..300, None, threads(), beyond_tolerance(1.0)).unwrap_or_else(|found| panic!("{}", report(&found)));
+}
+
+/// After an outage of an hour, which everybody met, and when the leader dies.
+#[test]
+fn two_hundred_followers_do_not_storm() {
+    let rates = storm(Duration::from_secs(600), 201);
+    println!("{rates:?}");
+    assert!(rates.calm <= 201 + 20, "a poll of each in a second: {rates:?}");
+    // Each tries a few times before it backs off, and tries to claim what looks expired.
+    assert!(rates.onset.max(rates.outage) <= 201 * 6, "{rates:?}");
+    assert!(rates.recovery <= 201 * 2, "two requests of each at most: {rates:?}");
+}
