@@ -34,3 +34,23 @@ observability:
 # The fuzz targets for so many seconds each, guided by coverage.
 fuzz SECONDS="60":
     .ci/fuzz {{SECONDS}}
+
+# Elections under swarms of faults, until so many hours of default timing are simulated.
+sim HOURS="1000" *FLAGS:
+    cargo run --release -p dynamo-elector-sim -- sim {{HOURS}} {{FLAGS}}
+
+# One simulated election, with everything that happens in it.
+sim-one SEED:
+    cargo run --release -p dynamo-elector-sim -- one {{SEED}}
+
+# Clocks as far off as the profiles bear, and further.
+tolerance:
+    cargo run --release -p dynamo-elector-sim -- tolerance
+
+# Needless step-downs in a lossy network, beside what other clients do.
+loss HOURS="1000":
+    cargo run --release -p dynamo-elector-sim -- loss {{HOURS}}
+
+# Requests per second of many followers around an outage of an hour.
+storm FOLLOWERS="200":
+    cargo run --release -p dynamo-elector-sim -- storm {{FOLLOWERS}}

@@ -14,6 +14,7 @@ mod world;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use fastrand::Rng;
 
@@ -48,7 +49,11 @@ pub(crate) fn search(
                     if seed >= seeds.end {
                         break;
                     }
-                    let (result, tally, _) = run_with(mutant, || world(seed, false).run());
+                    let before = processor_time();
+                    let (result, mut tally, _) = run_with(mutant, || world(seed, false).run());
+                    if tally.default_seconds > 0 {
+                        tally.default_cost = processor_time().saturating_sub(before);
+                    }
                     mine.add(&tally);
                     if result.is_err() {
                         // Nothing after it is looked at; a lower seed that is still running may replace it.
@@ -68,6 +73,12 @@ pub(crate) fn search(
             (Ok(()), ..) => Err((seed, Broken { what: "a seed that does not replay".into(), log: Vec::new() })),
         },
     }
+}
+
+/// What this thread has cost so far: a busy machine does not make it slower.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// All cores of this machine.

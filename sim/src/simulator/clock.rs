@@ -1,5 +1,7 @@
 //! The clock of one machine: off by a few parts per million, started whenever it did, and it may stand still.
 
+use std::time::Duration;
+
 use crate::protocol::Moment;
 
 const MILLION: u64 = 1_000_000;
@@ -32,6 +34,12 @@ impl LocalClock {
         let (whole, part) = (run / self.rate, run % self.rate);
         let run = whole.saturating_mul(MILLION).saturating_add((part * MILLION).div_ceil(self.rate));
         self.since.saturating_add(run)
+    }
+
+    /// How long it takes to count so much, in true time.
+    pub(crate) fn span(self, length: Duration) -> u64 {
+        let from = Moment::from_nanos(self.shows);
+        self.true_time(from.after(length)) - self.since
     }
 
     /// It shows the same until `until`.

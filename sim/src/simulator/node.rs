@@ -1,5 +1,6 @@
 //! A node: the real machines, driven the way the lock layer drives them.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::protocol::{Candidate, Consistency, Holder, Moment, Mutant, Observation, SentAt, Version, Write, on};
@@ -21,7 +22,8 @@ pub(crate) struct Flight {
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
     Read(Consistency),
-    Write(Write),
+    /// Shared by the request, its second attempt and its duplicates.
+    Write(Rc<Write>),
 }
 
 /// What a `Leadership` shares with its keeper: validity, token, work.
@@ -102,6 +104,9 @@ pub(crate) struct Node {
     pub(crate) activity: Activity,
     pub(crate) flight: Option<Flight>,
     pub(crate) timers: Timers,
+    /// The SDK's time limits, in true time.
+    pub(crate) attempt_timeout: u64,
+    pub(crate) operation_timeout: u64,
     /// Events of an earlier life are dropped.
     pub(crate) life: u32,
     pub(crate) paused_until: u64,
@@ -115,9 +120,11 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new(clock: LocalClock, timing: Timing, at_tolerance: bool) -> Self {
-        Self {
+        let mut node = Self {
             clock,
             timing,
+            attempt_timeout: 0,
+            operation_timeout: 0,
             at_tolerance,
             observation: Observation::default(),
             activity: Activity::Down,
@@ -130,7 +137,15 @@ impl Node {
             requests: 0,
             led: 0,
             last_term: None,
-        }
+        };
+        node.set_timing(timing);
+        node
+    }
+
+    pub(crate) fn set_timing(&mut self, timing: Timing) {
+        self.timing = timing;
+        self.attempt_timeout = self.clock.span(timing.attempt_timeout());
+        self.operation_timeout = self.clock.span(timing.operation_timeout());
     }
 
     /// When it acts next by itself: a timer, as soon as it runs.

@@ -161,7 +161,7 @@ impl Scenario {
 
     /// A random half of all faults on random clocks, for ten minutes, of which the last two are quiet.
     pub(crate) fn swarm(rng: &mut Rng) -> Self {
-        let usual = rng.u8(0..10) < 7;
+        let usual = rng.u8(0..20) < 17;
         let common = if usual { Timing::default() } else { other_timing(rng) };
         let mixed = !usual && rng.u8(0..3) == 0;
         let rollout = (!usual && rng.bool()).then(|| other_timing(rng));

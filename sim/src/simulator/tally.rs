@@ -1,6 +1,7 @@
 //! What happened in a run, or in many: a simulator that shows none of it is blind.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 macro_rules! counts {
     ($($(#[$doc:meta])* $field:ident: $what:literal,)+) => {
@@ -133,6 +134,8 @@ pub(crate) struct Tally {
     /// Simulated seconds, and those of them in which all candidates had the default timing.
     pub(crate) seconds: u64,
     pub(crate) default_seconds: u64,
+    /// Processor time that the latter took.
+    pub(crate) default_cost: Duration,
     pub(crate) counts: Counts,
     /// From the end of validity to the next take-over of the expired lease: every one, and each run's smallest.
     pub(crate) margin: Histogram,
@@ -152,6 +155,7 @@ impl Tally {
         self.seeds += other.seeds;
         self.seconds += other.seconds;
         self.default_seconds += other.default_seconds;
+        self.default_cost += other.default_cost;
         self.counts.add(&other.counts);
         self.margin.add(&other.margin);
         self.smallest_margin.add(&other.smallest_margin);

@@ -1,5 +1,7 @@
 //! What the lock layer does with the machines, in its order of calls.
 
+use std::rc::Rc;
+
 use super::*;
 use crate::protocol::Terms;
 
@@ -188,7 +190,7 @@ impl World {
         if write.kind == WriteKind::Release && runs {
             self.fail(format!("I5: node {index} releases while its work runs"));
         }
-        self.send(index, SentAt(now), Request::Write(write));
+        self.send(index, SentAt(now), Request::Write(Rc::new(write)));
     }
 
     pub(super) fn term_over(&mut self, index: usize, phase: Phase) {
@@ -210,8 +212,9 @@ impl World {
 
     /// The holding task's turn, in its order: deadline first, then work, then what follows from both.
     pub(super) fn after_each_step(&mut self, index: usize) {
-        let now = self.local(index);
+        let clock = self.nodes[index].clock;
         let Some(tenure) = self.nodes[index].tenure() else { return };
+        let now = clock.local(self.now);
         tenure.holder.expire(now);
         if tenure.holder.phase() == Phase::Holding && tenure.cell.is_none() {
             self.handed_out(index);
@@ -219,7 +222,6 @@ impl World {
         let (drain, stubborn) = (self.rng.f64(), self.scenario.stubborn);
         let stubborn = self.happens(stubborn);
         let (true_now, forged) = (self.now, self.scenario.has_operator());
-        let clock = self.nodes[index].clock;
         let Some(tenure) = self.nodes[index].tenure() else { return };
         let (phase, acquisition) = (tenure.holder.phase(), tenure.acquisition);
         let (held_until, hard) = (tenure.holder.held_until(), tenure.holder.hard_deadline());

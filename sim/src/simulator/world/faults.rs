@@ -98,7 +98,7 @@ impl World {
         if let Some(timing) = self.scenario.rollout.filter(|_| self.rng.bool()) {
             let usual = self.scenario.settings[index].timing;
             let node = &mut self.nodes[index];
-            node.timing = if node.timing == usual { timing } else { usual };
+            node.set_timing(if node.timing == usual { timing } else { usual });
             self.tally.counts.rollouts += 1;
         }
         let node = &mut self.nodes[index];

@@ -33,8 +33,8 @@ impl World {
         self.count_request();
         let node = &mut self.nodes[index];
         node.requests += 1;
-        node.timers.retry = node.clock.true_time(sent.0.after(node.timing.attempt_timeout()));
-        node.timers.timeout = node.clock.true_time(sent.0.after(node.timing.operation_timeout()));
+        node.timers.retry = self.now + node.attempt_timeout;
+        node.timers.timeout = self.now + node.operation_timeout;
         node.flight = Some(Flight { id: flight, sent, request: request.clone() });
         self.attempt(index, flight, request);
     }
