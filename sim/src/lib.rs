@@ -8,6 +8,8 @@ mod protocol;
 #[path = "../../src/timing.rs"]
 mod timing;
 
+#[cfg_attr(not(test), allow(dead_code, reason = "run by tests, and by hand"))]
+mod model;
 #[cfg(test)]
 mod mutants;
 #[cfg(test)]
@@ -20,7 +22,6 @@ mod timing_table;
 mod transitions;
 
 /// The part of a timing that a holder needs; as in the lock layer.
-#[cfg(test)]
 fn terms_of(timing: timing::Timing) -> protocol::Terms {
     protocol::Terms {
         lease: timing.lease(),
