@@ -8,6 +8,8 @@ mod protocol;
 #[path = "../../src/timing.rs"]
 mod timing;
 
+#[cfg(test)]
+mod deadline;
 #[cfg_attr(not(test), allow(dead_code, reason = "run by tests, and by hand"))]
 mod model;
 #[cfg(test)]
