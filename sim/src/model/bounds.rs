@@ -64,13 +64,14 @@ pub(crate) struct Bounds {
 
 /// A lease of which 1 % faster and 1 % slower clocks show whole milliseconds. Five seconds of true time on a fast one.
 const LEASE: Duration = Duration::from_millis(5_050);
+const LEASE_ON_A_FAST_CLOCK: Duration = Duration::from_secs(5);
 /// The same for 200 parts per million: ten seconds on a fast clock, and 4 ms more than a slow one may count on.
 const LEASE_OF_QUARTZ: Duration = Duration::from_millis(10_002);
 
 const PER_MILLION: u64 = 1_000_000;
 
 impl Default for Bounds {
-    /// What `cargo test` covers: one fault of each common kind.
+    /// Three nodes for one lease, a message that is lost or late, and one that arrives twice.
     fn default() -> Self {
         Self {
             nodes: 3,
@@ -79,7 +80,7 @@ impl Default for Bounds {
             lease: LEASE,
             drift: 10_000,
             assumed_drift: 10_000,
-            horizon: Duration::from_millis(5_000),
+            horizon: LEASE_ON_A_FAST_CLOCK,
             claims: 3,
             faults: Faults { losses: 1, duplicates: 1, ..Faults::default() },
         }
@@ -92,6 +93,21 @@ impl Bounds {
         let horizon = Duration::from_secs(10);
         let common = Self { nodes: 2, claims: 2, faults: Faults::default(), ..Self::default() };
         Self { lease: LEASE_OF_QUARTZ, drift: 200, assumed_drift: assumed, horizon, ..common }
+    }
+
+    /// What a check of some minutes covers: half a million states to some millions each.
+    pub(crate) fn thorough() -> [Self; 6] {
+        let (none, base) = (Faults::default(), Self::default());
+        let pair = Self { nodes: 2, claims: 2, faults: none, ..base };
+        let leases = |halves: u32| LEASE_ON_A_FAST_CLOCK * halves / 2;
+        [
+            base,
+            Self { horizon: leases(3), faults: none, ..base },
+            Self { start: Start::Cold, faults: none, ..base },
+            Self { horizon: leases(4), faults: Faults { losses: 1, duplicates: 1, ..none }, ..pair },
+            Self { validity: Validity::Usual, faults: Faults { losses: 2, duplicates: 1, ..none }, ..pair },
+            Self { claims: 3, faults: Faults { losses: 1, duplicates: 1, stale: 1, crashes: 1, ..none }, ..pair },
+        ]
     }
 
     /// The part of the lease that has certainly not passed on another clock: `L (1 - rho) / (1 + rho)`.
@@ -121,6 +137,10 @@ impl Bounds {
 impl fmt::Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Faults { losses, duplicates, stale, crashes, resigns, shortenings, effects } = self.faults;
+        let validity = match self.validity {
+            Validity::Longest => "as long as it is safe",
+            Validity::Usual => "for the usual share of it",
+        };
         let start = match self.start {
             Start::Cold => "no record yet",
             Start::Held => "one holds",
@@ -128,7 +148,7 @@ impl fmt::Display for Bounds {
         };
         write!(
             f,
-            "{} nodes, {start}, lease {:?}, clocks off by ±{} ppm ({} assumed), {:?} of true time, at most {} claims, \
+            "{} nodes, {start}, lease {:?}, believed in {validity}, clocks off by ±{} ppm ({} assumed), {:?} of true time, at most {} claims, \
              {losses} losses, {duplicates} duplicates, {stale} stale reads, {crashes} crashes, {resigns} resignations, \
              {shortenings} shortened leases, {effects} effects",
             self.nodes, self.lease, self.drift, self.assumed_drift, self.horizon, self.claims

@@ -9,6 +9,7 @@ use super::state::State;
 use super::world::{Action, Defect, Election};
 use crate::protocol::Mutant;
 
+/// A lease and a half.
 const LATER: Duration = Duration::from_millis(7_500);
 
 /// Two nodes and no faults.
@@ -70,6 +71,19 @@ holds! {
         sees "a lease that ran out is taken over";
     a_start_without_a_record: Bounds { start: Start::Cold, ..pair() },
         sees "a lease that ran out is taken over" | "a released record is claimed";
+}
+
+/// `cargo test --release -p dynamo-elector-sim --lib model -- --ignored --nocapture`
+#[test]
+#[ignore = "millions of states: takes minutes"]
+fn thorough_bounds_hold() {
+    for bounds in Bounds::thorough() {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let report = check(bounds, threads);
+        println!("{report}");
+        assert!(report.broken.is_empty(), "{report}");
+        assert!(report.unique > 500_000, "{} states: is it blind?", report.unique);
+    }
 }
 
 /// Both sides of the theorem, with clocks that are off by 200 parts per million: random runs never see these windows
@@ -160,6 +174,15 @@ fn hash(state: &State) -> u64 {
     let mut hasher = DefaultHasher::new();
     state.hash(&mut hasher);
     hasher.finish()
+}
+
+/// Threads share the work, not the verdict.
+#[test]
+fn two_threads_find_the_same_states() {
+    let bounds = Bounds { faults: Faults { losses: 1, ..Faults::default() }, ..pair() };
+    let (one, two) = (check(bounds, 1), check(bounds, 2));
+    assert_eq!((one.unique, one.states), (two.unique, two.states));
+    assert!(two.broken.is_empty(), "{two}");
 }
 
 #[test]
