@@ -6,6 +6,7 @@ mod builder;
 mod campaign;
 mod cell;
 mod context;
+mod deadline;
 mod entropy;
 mod fencing;
 mod handle;
@@ -20,6 +21,11 @@ mod table;
 mod tenure;
 mod verbs;
 mod watch;
+
+/// The atomics of the deadline.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+}
 
 use std::sync::Arc;
 

@@ -10,6 +10,9 @@ mod timing;
 
 pub mod cli;
 mod comparison;
+#[cfg(test)]
+mod deadline;
+mod model;
 mod mutants;
 #[cfg(test)]
 mod properties;

@@ -7,20 +7,17 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::deadline::Deadline;
 use crate::clock::Clock;
 use crate::ending::{EndReason, ReleaseOutcome};
 use crate::protocol::Moment;
-
-/// The deadline that means: over, for good (R8).
-const OVER: u64 = 0;
 
 /// The shared state of one acquisition. The keeper writes it; handles read it without a lock (R9).
 #[derive(Debug)]
 pub(crate) struct LeaseCell {
     clock: Clock,
-    /// One atomic number. [`OVER`] is final; everything else is stored by compare-exchange only, or
-    /// a renewal's reply on the keeper could revive what ended meanwhile (R8).
-    deadline: AtomicU64,
+    /// One atomic number; what is over stays over (R8).
+    deadline: Deadline,
     hard_deadline: AtomicU64,
     cancelled: CancellationToken,
     at_risk: watch::Sender<bool>,
@@ -38,7 +35,7 @@ impl LeaseCell {
     pub(crate) fn new(clock: Clock, token: u64, held_until: Moment) -> Self {
         Self {
             clock,
-            deadline: AtomicU64::new(held_until.nanos()),
+            deadline: Deadline::new(held_until),
             hard_deadline: AtomicU64::new(held_until.nanos()),
             cancelled: CancellationToken::new(),
             at_risk: watch::Sender::new(false),
@@ -55,11 +52,11 @@ impl LeaseCell {
 
     /// Reads the clock here and now. Depends on no timer, no lock and no network.
     pub(crate) fn is_valid(&self) -> bool {
-        self.clock.now().nanos() < self.deadline.load(Ordering::Acquire)
+        self.clock.now() < self.deadline.until()
     }
 
     pub(crate) fn remaining(&self) -> Duration {
-        Moment::from_nanos(self.deadline.load(Ordering::Acquire)).since(self.clock.now())
+        self.deadline.until().since(self.clock.now())
     }
 
     /// Whether it stays valid for `duration` whatever happens to the network, and is not ending.
@@ -81,18 +78,8 @@ impl LeaseCell {
         if let Some(hard) = hard_deadline {
             self.hard_deadline.store(hard.nanos(), Ordering::Release);
         }
-        let Some(until) = held_until else {
-            self.deadline.store(OVER, Ordering::Release);
-            return;
-        };
-        let mut current = self.deadline.load(Ordering::Acquire);
-        // R8: never from OVER to anything.
-        while current != OVER && current != until.nanos() {
-            match self.deadline.compare_exchange(current, until.nanos(), Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) if until.nanos() < current => return self.lowered.notify_waiters(),
-                Ok(_) => return,
-                Err(actual) => current = actual,
-            }
+        if self.deadline.publish(held_until) {
+            self.lowered.notify_waiters();
         }
     }
 
@@ -100,7 +87,7 @@ impl LeaseCell {
     /// wakes finds `is_valid` false. A voluntary end leaves validity to the drain (R7).
     pub(crate) fn end(&self, reason: EndReason) {
         if reason.is_forced() {
-            self.deadline.store(OVER, Ordering::Release);
+            self.deadline.end();
         }
         // The first reason stands. (A drain that then misses its deadline was still asked for.)
         let _ = self.reason.set(reason);
@@ -108,7 +95,7 @@ impl LeaseCell {
     }
 
     pub(crate) fn finish(&self, outcome: ReleaseOutcome) {
-        self.deadline.store(OVER, Ordering::Release);
+        self.deadline.end();
         let _ = self.finished.set(self.clock.now());
         self.outcome.send_replace(Some(outcome));
     }

@@ -11,7 +11,7 @@ const MAX_OLDER: usize = 16;
 
 /// Everything one client knows of one record. Lives as long as the client, shared by all its
 /// acquisitions of that key (R12), so that a try that does not wait can take over a dead lock.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Observation {
     latest: Option<Latest>,
     older: VecDeque<Version>,
@@ -20,7 +20,7 @@ pub(crate) struct Observation {
     doubtful: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Latest {
     /// `not_before`: the end of the lease that was seen held before the record vanished (R6).
     Absent {
@@ -55,7 +55,7 @@ pub(crate) enum Noted {
 }
 
 /// What an absent record means to whoever wants it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Absence {
     /// Records are deleted on release: absent is free.
     Free,
@@ -287,7 +287,7 @@ pub(crate) enum Next {
 
 /// What a candidate lets pass before it claims what it may claim: others go first. It only delays a take-over, so it
 /// cannot harm safety; liveness is bounded by what stands here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Restraint {
     /// Claims nothing before this moment.
     pub(crate) not_before: Moment,
@@ -298,7 +298,7 @@ pub(crate) struct Restraint {
 }
 
 /// One campaign for a key: when to read, when to claim.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Candidate {
     poll: Duration,
     own_lease: Duration,

@@ -15,7 +15,7 @@ use super::mutant;
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Who decides when a heartbeat is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Renewal {
     /// The holder, on its absolute schedule.
     Scheduled,
@@ -24,7 +24,7 @@ pub(crate) enum Renewal {
 }
 
 /// The part of the timing that a holder needs. Every write sets the whole of it (R1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Terms {
     pub(crate) lease: Duration,
     pub(crate) validity: Duration,
@@ -35,7 +35,7 @@ pub(crate) struct Terms {
 }
 
 /// Everything a holder can be. One enum is the state; only this file changes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Phase {
     /// The claim is not acknowledged yet.
     Claiming,
@@ -67,7 +67,7 @@ pub(crate) enum Step {
 }
 
 /// Two ends of one lease, both counted from a send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Deadlines {
     /// The holder believes in the lease until here.
     held: HeldUntil,
@@ -85,7 +85,7 @@ impl Deadlines {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum InFlight {
     Nothing,
     Write(WriteKind),
@@ -93,7 +93,7 @@ enum InFlight {
 }
 
 /// The state of one acquisition, from its claim to its release.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Holder {
     terms: Terms,
     token: u64,

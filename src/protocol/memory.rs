@@ -11,7 +11,7 @@ const MAX_NAMES: usize = 4;
 const MAX_MEMORY: usize = 64;
 
 /// One logical write since the last acknowledged one. It may have been applied, or still be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Attempt {
     pub(super) version: Version,
     pub(super) sent: SentAt,
@@ -19,7 +19,7 @@ pub(super) struct Attempt {
     pub(super) terms: Terms,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Memory {
     /// The version known to be current, or the one to be taken over; `None`: the record is to be created.
     base: Option<Version>,

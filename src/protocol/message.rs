@@ -39,15 +39,15 @@ impl Moment {
 }
 
 /// Read from the clock *before* a request leaves. A holder counts from here (R1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SentAt(pub(crate) Moment);
 
 /// Read from the clock *after* a response arrived. A follower counts from here (R2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ReceivedAt(pub(crate) Moment);
 
 /// How long a holder may believe in a write of its own. Made only from a send time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct HeldUntil(Moment);
 
 impl HeldUntil {
@@ -61,7 +61,7 @@ impl HeldUntil {
 }
 
 /// Since when a follower knows a version. Made only from a response time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct FirstSeen(Moment);
 
 impl FirstSeen {
@@ -95,7 +95,7 @@ impl fmt::Debug for Version {
 }
 
 /// Who wrote the record last, by its `stampedVersion`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Writer {
     /// This crate: its own attributes may be believed, and its holder keeps a margin.
     Ours,
@@ -106,7 +106,7 @@ pub(crate) enum Writer {
 }
 
 /// What the protocol needs of a well-formed record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Sighting {
     pub(crate) version: Version,
     pub(crate) lease: Duration,
@@ -117,7 +117,7 @@ pub(crate) struct Sighting {
 }
 
 /// What a read, or the old record of a refused write, showed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Seen {
     Absent,
     Malformed,
@@ -125,7 +125,7 @@ pub(crate) enum Seen {
 }
 
 /// How up to date a read is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Consistency {
     /// May show the past. Half the price; can only delay a take-over, because the write decides (R13).
     Eventual,
@@ -134,7 +134,7 @@ pub(crate) enum Consistency {
 }
 
 /// What a conditional write does to the record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum WriteKind {
     /// Installs a new holder and its token, removes `isReleased`.
     Claim { token: u64 },
@@ -146,7 +146,7 @@ pub(crate) enum WriteKind {
 
 /// One logical write. Its condition: `version IN names`, where `names` always holds its own version;
 /// or the record is absent, if `or_absent`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Write {
     pub(crate) kind: WriteKind,
     pub(crate) version: Version,
@@ -156,7 +156,7 @@ pub(crate) struct Write {
 }
 
 /// The store's answer to a write.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Reply {
     Applied,
     /// The condition did not hold; this is the record as it was.

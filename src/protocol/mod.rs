@@ -28,7 +28,7 @@ mod follower;
 mod holder;
 mod memory;
 mod message;
-mod mutant;
+pub(crate) mod mutant;
 
 pub(crate) use follower::*;
 pub(crate) use holder::*;

@@ -27,6 +27,8 @@ pub(crate) enum Mutant {
     ForeignTokenForgotten,
     /// R8 broken: a late reply revives what is past its deadline.
     ReviveAfterDeadline,
+    /// R8 broken: a renewal stores its deadline without looking whether the lease is over.
+    EndOverwritten,
     /// R14 broken: a foreign record is waited for as if its holder kept a margin.
     ForeignWithoutMargin,
     /// R14 broken: a record of a newer format is taken over like one of ours.
