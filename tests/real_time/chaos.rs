@@ -97,6 +97,11 @@ fn no_two_processes_lead_at_once_whether_killed_stopped_or_cut_off() {
     ];
     let verdict = short(3, &faults);
     assert!(verdict.terms >= 4 && verdict.applied > 0, "{verdict:?}");
+    let polite = verdict.failovers.iter().find(|failover| failover.kind == Kind::Terminate).unwrap();
+    assert!(
+        polite.took < nanos(lease + Timing::aggressive().poll()),
+        "a release hands over before the lease is out: {polite:?}"
+    );
 }
 
 /// `CHAOS_MINUTES`, `CHAOS_SEED` and `CHAOS_OUT` say how long, which faults, and where the report goes.

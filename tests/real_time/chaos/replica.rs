@@ -49,7 +49,6 @@ pub(crate) fn die_with_parent() {
 pub(crate) fn run() {
     let set = |name: &str| std::env::var(name).unwrap();
     let life = Life { replica: set(REPLICA).parse().unwrap(), number: set(LIFE).parse().unwrap() };
-    let journal = Arc::new(Journal::create(&PathBuf::from(set(JOURNALS)), life));
     let endpoint = set(ENDPOINT);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -57,6 +56,8 @@ pub(crate) fn run() {
         let locks = builder.timing(Timing::aggressive()).build().await.unwrap();
         let elector = Elector::builder(&locks, ELECTION).build().unwrap();
         elector.shutdown_on_signal().unwrap();
+        // From here on a signal is an orderly end, which the journal's being there tells.
+        let journal = Arc::new(Journal::create(&PathBuf::from(set(JOURNALS)), life));
         let (watched, journal_of_looks) = (elector.clone(), Arc::clone(&journal));
         std::thread::spawn(move || look(&watched, &journal_of_looks));
         let office = Arc::new(Office {
@@ -101,6 +102,9 @@ fn look(elector: &Elector, journal: &Journal) {
             view = elector.leadership();
         }
         let token = view.as_ref().map_or(0, |view| view.fencing_token());
+        // Whoever has a view holds the release back, and a term that ends politely stays valid for as long. Asked before the
+        // look, so that no view is dropped after a pause without a look.
+        let ends = view.as_ref().is_some_and(|view| view.ensure(Duration::ZERO).is_err());
         let from = now();
         let valid = view.as_ref().is_some_and(|view| view.is_valid());
         let until = now();
@@ -116,8 +120,8 @@ fn look(elector: &Elector, journal: &Journal) {
                 (slots - 1, until)
             });
             journal.believe(index, token, began, from);
-        } else {
-            // The release waits for whoever has a view.
+        }
+        if ends || !valid {
             (view, current) = (None, None);
         }
         std::thread::sleep(LOOK_EVERY);

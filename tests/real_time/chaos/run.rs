@@ -215,7 +215,9 @@ impl Run {
                 }
                 (None, _) => {}
                 (Some(status), Some(_)) => {
-                    if !status.success() {
+                    // Before it listens for signals one ends it at once.
+                    let listened = replica.life.file(&self.folder, "events").exists();
+                    if listened && !status.success() {
                         self.failures.push(format!("{} was told to stop and ended with {status}", replica.life));
                     }
                     replica.child = None;
