@@ -45,6 +45,8 @@ pub(crate) struct Verdict {
     pub(crate) overlaps: usize,
     /// From the end of one belief to the beginning of the next, where that was the shortest.
     pub(crate) smallest_gap: Option<u64>,
+    /// The same after a term that was neither handed over nor killed: what the margin between validity and lease is worth.
+    pub(crate) smallest_forced_gap: Option<u64>,
     /// Fenced writes that the table took, and refused, and took under a token lower than one that it had taken.
     pub(crate) applied: usize,
     pub(crate) refused: usize,
@@ -54,6 +56,8 @@ pub(crate) struct Verdict {
     pub(crate) plain_stale: usize,
     /// Why terms ended.
     pub(crate) reasons: BTreeMap<String, usize>,
+    /// Leaders that were stopped for a lease or more, and what those of them did that were well.
+    pub(crate) frozen: usize,
     pub(crate) thaws: Vec<Thaw>,
     pub(crate) failovers: Vec<Failover>,
     /// The median of a write's round trip.
@@ -62,7 +66,7 @@ pub(crate) struct Verdict {
 
 pub(crate) fn judge(evidence: &Evidence) -> Verdict {
     let mut verdict = Verdict::default();
-    exclusion(&evidence.beliefs, &mut verdict);
+    exclusion(evidence, &mut verdict);
     effects(&evidence.effects, &mut verdict);
     thaw::judge(evidence, &mut verdict);
     verdict.failovers = failover::all(evidence);
@@ -86,8 +90,13 @@ pub(crate) fn judge(evidence: &Evidence) -> Verdict {
 }
 
 /// I1, I2: at most one believes at a time, and who believes later has the larger token.
-fn exclusion(beliefs: &[Belief], verdict: &mut Verdict) {
-    let mut beliefs = beliefs.to_vec();
+fn exclusion(evidence: &Evidence, verdict: &mut Verdict) {
+    let forced = |event: &Event| match event {
+        Event::Ended { token, reason, .. } => (reason != "shut_down").then_some(*token),
+        _ => None,
+    };
+    let forced: BTreeSet<u64> = evidence.events.values().flatten().filter_map(forced).collect();
+    let mut beliefs = evidence.beliefs.clone();
     beliefs.sort_unstable_by_key(|belief| (belief.from, belief.token));
     verdict.terms = beliefs.iter().map(|belief| belief.token).collect::<BTreeSet<_>>().len();
     for pair in beliefs.windows(2) {
@@ -103,7 +112,13 @@ fn exclusion(beliefs: &[Belief], verdict: &mut Verdict) {
     for belief in certain {
         verdict.led += belief.until - belief.from;
         match belief.from.checked_sub(longest.until) {
-            Some(gap @ 1..) => verdict.smallest_gap = Some(verdict.smallest_gap.map_or(gap, |least| least.min(gap))),
+            Some(gap @ 1..) => {
+                let least = |before: Option<u64>| Some(before.map_or(gap, |least| least.min(gap)));
+                verdict.smallest_gap = least(verdict.smallest_gap);
+                if forced.contains(&longest.token) {
+                    verdict.smallest_forced_gap = least(verdict.smallest_forced_gap);
+                }
+            }
             _ => {
                 verdict.overlaps += 1;
                 let time = seconds(longest.until.min(belief.until) - belief.from);

@@ -161,9 +161,11 @@ impl Report<'_> {
             "faults": self.faults.len(), "faults_by_kind": faults.collect::<Vec<_>>(),
             "terms": verdict.terms, "led_seconds": rounded(seconds(verdict.led)), "ends_by_reason": verdict.reasons,
             "overlaps": verdict.overlaps, "smallest_gap_seconds": verdict.smallest_gap.map(|gap| rounded(seconds(gap))),
+            "smallest_gap_after_a_loss_seconds": verdict.smallest_forced_gap.map(|gap| rounded(seconds(gap))),
             "fenced": { "applied": verdict.applied, "refused": verdict.refused, "stale_applied": verdict.stale },
             "unfenced": { "applied": verdict.plain_applied, "stale_applied": verdict.plain_stale },
             "thaws": {
+                "leaders_frozen": verdict.frozen,
                 "first_look_seconds": self.thaws(|thaw| thaw.looked).json(),
                 "told_seconds": self.thaws(|thaw| thaw.told).json(),
                 "told_seconds_less_starved": self.thaws(|thaw| thaw.told.saturating_sub(thaw.starved)).json(),
@@ -241,11 +243,13 @@ impl Report<'_> {
         let verdict = self.verdict;
         let (looked, told) = (self.thaws(|thaw| thaw.looked), self.thaws(|thaw| thaw.told));
         let ran = self.thaws(|thaw| thaw.told.saturating_sub(thaw.starved));
-        let gap = verdict.smallest_gap.map_or_else(|| "none".to_owned(), |gap| format!("{:.1} ms", seconds(gap) * 1e3));
+        let millis =
+            |gap: Option<u64>| gap.map_or_else(|| "none".to_owned(), |gap| format!("{:.1} ms", seconds(gap) * 1e3));
         let reasons: Vec<String> = verdict.reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
         let rows = [
             ("two processes that believed at once (must be 0)", verdict.overlaps.to_string()),
-            ("smallest gap between one belief and the next", gap),
+            ("smallest gap between one belief and the next", millis(verdict.smallest_gap)),
+            ("the same after a term that was lost, not handed over or killed", millis(verdict.smallest_forced_gap)),
             ("somebody led, of the time", format!("{:.1} %", 100.0 * verdict.led as f64 / self.settings.lasted as f64)),
             ("terms ended, by reason (killed ones tell none)", reasons.join(", ")),
             ("fenced writes applied", verdict.applied.to_string()),
@@ -260,7 +264,7 @@ impl Report<'_> {
                 format!(
                     "{} of {}, {:.1} ms after the thaw at most",
                     looked.sorted.len(),
-                    looked.sorted.len(),
+                    verdict.frozen,
                     looked.at(100) * 1e3
                 ),
             ),

@@ -25,9 +25,13 @@ fn only_failure(evidence: &Evidence) -> String {
 
 #[test]
 fn beliefs_one_after_another_are_well_and_their_gap_is_measured() {
-    let verdict = judge(&evidence(&["1 100 200\n3 400 500\n", "2 230 390\n"]));
+    let mut made = evidence(&["1 100 200\n3 450 500\n", "2 210 390\n"]);
+    made.events.insert(life(0), events("ended 1 205 shut_down\n"));
+    made.events.insert(life(1), events("ended 2 395 deadline\n"));
+    let verdict = judge(&made);
     assert!(verdict.failures.is_empty(), "{verdict:?}");
-    assert_eq!((verdict.terms, verdict.overlaps, verdict.smallest_gap, verdict.led), (3, 0, Some(10), 360));
+    assert_eq!(verdict.smallest_forced_gap, Some(60), "the first was handed over");
+    assert_eq!((verdict.terms, verdict.overlaps, verdict.smallest_gap, verdict.led), (3, 0, Some(10), 330));
     assert_eq!((verdict.applied, verdict.refused, verdict.stale), (3, 0, 0));
 }
 

@@ -32,7 +32,9 @@ pub(super) fn judge(evidence: &Evidence, verdict: &mut Verdict) {
         if until - fault.at < lease {
             continue;
         }
-        match one(evidence, fault, token, until) {
+        let judged = one(evidence, fault, token, until);
+        verdict.frozen += usize::from(judged != Ok(None));
+        match judged {
             Ok(Some(thaw)) => {
                 if thaw.told.saturating_sub(thaw.starved) > nanos(TOLD_WITHIN) {
                     let late = format!("the token fired {} s after the thaw: {thaw:?}", seconds(thaw.told));
