@@ -85,6 +85,16 @@ fn a_leader_stopped_for_two_leases_is_deposed_at_its_first_look_and_told_within_
     assert!(verdict.terms >= 2 && verdict.applied > 0, "the other took over: {verdict:?}");
 }
 
+/// A label names nobody: the frozen process wakes beside one that was started in its place, under the same label, and both
+/// campaign on.
+#[test]
+fn a_leader_that_wakes_beside_its_successor_of_the_same_label_leads_no_more() {
+    let double = Plan::at_leader(Kind::Double, Duration::from_secs(1), Timing::aggressive().lease().mul_f64(1.5));
+    let verdict = short(1, &[double]);
+    assert_eq!(verdict.thaws.len(), 1, "{:?}", verdict.thaws);
+    assert!(verdict.terms >= 2 && verdict.applied > 0, "the successor took over: {verdict:?}");
+}
+
 /// I1, with processes: `just chaos` does it for long, with more kinds of faults.
 #[test]
 fn no_two_processes_lead_at_once_whether_killed_stopped_or_cut_off() {

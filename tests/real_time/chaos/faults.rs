@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     ResetStorm,
     ResetRequests,
     Starve,
+    /// Not drawn: a test of its own.
+    Double,
 }
 
 impl Kind {
@@ -55,6 +57,7 @@ impl Kind {
             Self::ResetStorm => "each connection reset within 300 ms",
             Self::ResetRequests => "connections reset in a request, or before its reply",
             Self::Starve => "processors taken by busy processes",
+            Self::Double => "stopped (SIGSTOP), and continued beside its successor of the same label",
         }
     }
 }

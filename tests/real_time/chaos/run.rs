@@ -34,6 +34,11 @@ struct Replica {
     suffers: Option<usize>,
 }
 
+/// How long a fault of the leader waits for one.
+const FINDS_A_LEADER: Duration = Duration::from_secs(15);
+/// How long a process runs beside its successor.
+const STAYS_BESIDE: u64 = 3_000_000_000;
+
 /// What is due later.
 struct Due {
     at: u64,
@@ -52,6 +57,8 @@ pub(crate) struct Run {
     plans: Vec<Plan>,
     due: Vec<Due>,
     burners: Vec<Child>,
+    /// Processes whose successors have been started already, by their fault: to be continued, then killed.
+    ghosts: Vec<(usize, Child)>,
 }
 
 /// This very program in a part of [`super::play_a_part`].
@@ -78,8 +85,9 @@ impl Run {
         let replicas = proxies.into_iter().enumerate().map(replica).collect();
         let (faults, failures, plans) = (Vec::new(), Vec::new(), Vec::new());
         let folder = folder.to_owned();
-        let (due, burners) = (Vec::new(), Vec::new());
-        let mut run = Self { folder, _runtime: runtime, replicas, effects, faults, failures, plans, due, burners };
+        let (due, burners, ghosts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut run =
+            Self { folder, _runtime: runtime, replicas, effects, faults, failures, plans, due, burners, ghosts };
         for index in 0..count {
             run.launch(index);
         }
@@ -138,7 +146,7 @@ impl Run {
             return self.starve(&plan);
         }
         if plan.leader {
-            self.go_on(Duration::from_secs(6), |run| run.leader().is_some());
+            self.go_on(FINDS_A_LEADER, |run| run.leader().is_some());
         }
         let leader = self.leader();
         let index = leader.filter(|_| plan.leader).map_or(plan.replica, |belief| belief.life.replica);
@@ -168,6 +176,11 @@ impl Run {
                 self.signal(index, Signal::STOP);
                 self.replicas[index].stopped = true;
             }
+            Kind::Double => {
+                self.signal(index, Signal::STOP);
+                self.ghosts.push((fault, self.replicas[index].child.take().unwrap()));
+                self.launch(index);
+            }
             _ => self.replicas[index].proxy.set(plan.mode),
         }
         self.due.push(Due { at: now() + nanos(plan.lasts), replica: index, fault });
@@ -187,6 +200,9 @@ impl Run {
     }
 
     fn end(&mut self, due: &Due) {
+        if self.faults[due.fault].until.is_some() {
+            return self.lay(due);
+        }
         let kind = self.faults[due.fault].kind;
         // Before the end itself: what is measured from it is no shorter than it was.
         self.faults[due.fault].until = Some(now());
@@ -196,8 +212,26 @@ impl Run {
                 self.signal(due.replica, Signal::CONT);
                 self.replicas[due.replica].stopped = false;
             }
+            Kind::Double => {
+                let ghost = self.ghosts.iter().find(|(fault, _)| *fault == due.fault).unwrap();
+                kill_process(Pid::from_child(&ghost.1), Signal::CONT).unwrap();
+                return self.due.push(Due { at: now() + STAYS_BESIDE, ..*due });
+            }
             _ => self.replicas[due.replica].proxy.set(Mode::Passes),
         }
+        self.replicas[due.replica].suffers = None;
+    }
+
+    /// Ends the process whose successor runs.
+    fn lay(&mut self, due: &Due) {
+        let position = self.ghosts.iter().position(|(fault, _)| *fault == due.fault).unwrap();
+        let (_, mut ghost) = self.ghosts.swap_remove(position);
+        if let Some(status) = ghost.try_wait().unwrap() {
+            self.failures.push(format!("a process beside its successor ended by itself: {status}"));
+        }
+        // It may have ended just now.
+        let _ = ghost.kill();
+        ghost.wait().unwrap();
         self.replicas[due.replica].suffers = None;
     }
 
@@ -268,7 +302,8 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         let children = self.replicas.iter_mut().filter_map(|replica| replica.child.as_mut());
-        for child in children.chain(&mut self.burners) {
+        let ghosts = self.ghosts.iter_mut().map(|(_, ghost)| ghost);
+        for child in children.chain(&mut self.burners).chain(ghosts) {
             // Also if it is stopped. It may be gone.
             let _ = child.kill();
             let _ = child.wait();

@@ -27,7 +27,7 @@ pub(crate) struct Thaw {
 pub(super) fn judge(evidence: &Evidence, verdict: &mut Verdict) {
     let lease = nanos(Timing::aggressive().lease());
     for fault in &evidence.faults {
-        let stop = matches!(fault.kind, Kind::Stop | Kind::StopTwoLeases);
+        let stop = matches!(fault.kind, Kind::Stop | Kind::StopTwoLeases | Kind::Double);
         let (Some(token), Some(until), true) = (fault.led, fault.until, stop) else { continue };
         if until - fault.at < lease {
             continue;
