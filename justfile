@@ -54,3 +54,6 @@ loss HOURS="1000":
 # Requests per second of many followers around an outage of an hour.
 storm FOLLOWERS="200":
     cargo run --release -p dynamo-elector-sim -- storm {{FOLLOWERS}}
+# Real processes in real time, killed, stopped, cut off, slowed and starved for so many minutes: CHAOS_SEED repeats the faults, CHAOS_OUT gets the report.
+chaos MINUTES="3":
+    CHAOS_MINUTES={{MINUTES}} cargo test --test real_time -- --exact chaos::replicas_that_are_killed_stopped_cut_off_and_starved_never_lead_at_once --include-ignored --nocapture

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
+#[cfg(target_os = "linux")]
+mod chaos;
 mod conformance;
 mod interop;
 mod load;
