@@ -7,6 +7,7 @@ mod candidacy;
 mod content;
 mod defects;
 mod elections;
+mod faults;
 mod fences;
 mod fencing;
 mod handles;
