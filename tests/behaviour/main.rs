@@ -12,6 +12,7 @@ mod fences;
 mod fencing;
 mod handles;
 mod heartbeats;
+mod hostile;
 mod input;
 mod isolation;
 mod leases;

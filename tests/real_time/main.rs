@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
 mod conformance;
+mod hostile;
 mod interop;
 mod load;
 mod observability;
