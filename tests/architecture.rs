@@ -180,6 +180,56 @@ fn the_tables_of_the_docs_name_tests_that_exist() {
     }
 }
 
+/// Whole suites that have no one test for a row.
+const SUITES: [&str; 2] = ["sim: simulator", "real_time: chaos"];
+
+/// A test that a document names as `where: module::name` exists in that very module, and runs.
+fn must_exist(document: &str, test: &str, tests: &[(String, String)]) {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let (place, path) = test.split_once(": ").unwrap_or_else(|| panic!("{document}: where is {test}?"));
+    let folder = match place {
+        "behaviour" | "real_time" => format!("{root}/tests/{place}"),
+        "sim" => format!("{root}/sim/src"),
+        other => panic!("{document}: what is {other} in {test}?"),
+    };
+    let (module, name) = path.rsplit_once("::").unwrap_or(("main", path));
+    let module = format!("{folder}/{}", module.replace("::", "/"));
+    let files = [format!("{module}.rs"), format!("{module}/mod.rs")];
+    let exists = tests.iter().any(|(file, function)| function == name && files.contains(file));
+    assert!(exists && is_test(&files, name), "{document} names {test}, which is no test");
+}
+
+/// Each row of the fault matrix ends with its tests, and each claim of the threat model that has one names it.
+#[test]
+fn the_fault_matrix_and_the_threat_model_name_tests_that_exist() {
+    let tests = tests();
+    let (mut faults, mut named) = (0, 0);
+    for row in rows("fault-matrix.md").iter().filter(|row| row[0] != "fault") {
+        assert_eq!(row.len(), 5, "{row:?}");
+        let cell = quoted(&row[4]);
+        assert!(!cell.is_empty(), "no test in {row:?}");
+        faults += 1;
+        for test in cell.into_iter().filter(|test| !SUITES.contains(test)) {
+            must_exist("docs/fault-matrix.md", test, &tests);
+            named += 1;
+        }
+    }
+    assert!(faults >= 50 && named >= 70, "{faults} faults, {named} tests: is the check blind?");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/threat-model.md");
+    let model = fs::read_to_string(path).unwrap();
+    let claims: Vec<&str> = quoted(&model).into_iter().filter(|quoted| quoted.contains(": ")).collect();
+    claims.iter().for_each(|test| must_exist("docs/threat-model.md", test, &tests));
+    assert!(claims.len() >= 25, "{} claims with a test", claims.len());
+}
+
+/// Whether a function is one that runs: it stands below an attribute that says so, its comments and other attributes apart.
+fn is_test(files: &[String], name: &str) -> bool {
+    let text = files.iter().find_map(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+    let before = text.split(&format!("fn {name}(")).next().unwrap_or_default();
+    let mut above = before.lines().rev().take_while(|line| !line.trim().is_empty() && line.trim() != "}");
+    above.any(|line| line.contains("#[test]") || line.contains("#[tokio::test"))
+}
+
 /// Each row of the parity table names what it is here, and that is public.
 #[test]
 fn the_parity_table_names_public_items() {

@@ -26,12 +26,23 @@ where
         }
         SdkError::ServiceError(service) => {
             let error = service.err();
-            by_code(&at, error.code().unwrap_or_default(), error.message().unwrap_or_default())
+            by_code(&at, &told(error.code().unwrap_or("no code")), &told(error.message().unwrap_or_default()))
         }
         // Unparsable answers, and whatever later versions of the SDK add.
         _ => (ErrorKind::Unavailable, format!("{at} got an answer that is none of DynamoDB's")),
     };
     Error::new(kind, message).with_source(Box::new(error) as BoxError)
+}
+
+/// What a server says, for one line of a log: it may say anything, at any length.
+fn told(text: &str) -> String {
+    const LONGEST: usize = 200;
+    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut short: String = clean.take(LONGEST).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        short.push('…');
+    }
+    short
 }
 
 fn no_credentials(at: &str) -> (ErrorKind, String) {
@@ -75,7 +86,7 @@ fn by_code(at: &str, code: &str, message: &str) -> (ErrorKind, String) {
                 "{at} met a transaction on the same item ({code}): retry, and send such transactions one at a time"
             ),
         ),
-        "InvalidSignatureException" | "RequestTimeTooSkewed" | "SignatureDoesNotMatch" => (
+        "InvalidSignatureException" | "RequestTimeTooSkewed" | "RequestExpired" | "SignatureDoesNotMatch" => (
             ErrorKind::AccessDenied,
             format!("{at} was signed wrongly ({code}): check the secret key and this machine's wall clock"),
         ),
@@ -87,6 +98,7 @@ fn by_code(at: &str, code: &str, message: &str) -> (ErrorKind, String) {
         | "MissingAuthenticationTokenException"
         | "MissingAuthenticationToken"
         | "IncompleteSignatureException"
+        | "IncompleteSignature"
         | "NotAuthorized"
         | "OptInRequired" => (
             ErrorKind::AccessDenied,
@@ -110,6 +122,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_server_says_is_one_short_line() {
+        assert_eq!(told("one\r\ntwo\u{1b}[31m"), "one  two [31m");
+        let long = told(&"ü".repeat(100_000));
+        assert_eq!((long.chars().count(), long.ends_with('…')), (201, true));
+        assert_eq!(told(&"ü".repeat(200)), "ü".repeat(200));
+    }
+
+    #[test]
     fn codes_are_sorted_by_what_a_caller_can_do() {
         for (code, kind) in [
             ("ResourceNotFoundException", ErrorKind::TableMissing),
@@ -117,6 +137,7 @@ mod tests {
             ("TransactionConflictException", ErrorKind::Throttled),
             ("AccessDeniedException", ErrorKind::AccessDenied),
             ("ExpiredTokenException", ErrorKind::AccessDenied),
+            ("RequestExpired", ErrorKind::AccessDenied),
             ("ValidationException", ErrorKind::TableUnfit),
             ("InternalServerError", ErrorKind::Unavailable),
             ("SomethingNew", ErrorKind::Unavailable),

@@ -1,11 +1,20 @@
-//! The SDK client's settings that safety depends on (R10, R11).
+//! The SDK client's settings that safety depends on (R10, R11), and what passes for an answer.
 
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Config;
+use aws_sdk_dynamodb::config::interceptors::{
+    AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextMut,
+};
 use aws_sdk_dynamodb::config::retry::{RetryConfig, RetryPartition};
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{Builder, IdentityCache, StalledStreamProtectionConfig};
+use aws_sdk_dynamodb::config::{
+    Builder, ConfigBag, IdentityCache, Intercept, RuntimeComponents, StalledStreamProtectionConfig,
+};
+use aws_smithy_types::body::SdkBody;
+use http_body_util::Limited;
+
+use crate::error::BoxError;
 
 /// More attempts than fit into an operation's time: its timeout is what bounds it.
 const MAX_ATTEMPTS: u32 = 4;
@@ -32,4 +41,84 @@ pub(crate) fn sdk_config(config: &Config, operation: Duration, attempt: Duration
         .identity_cache(IdentityCache::lazy().load_timeout(operation).build())
         // It judges throughput; requests of a kilobyte have none worth judging.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .interceptor(Answers)
+}
+
+/// The longest answer that is read: the SDK holds all of it in memory. A page of DynamoDB is 1 MB of items and an item at
+/// most 400 KB; JSON makes that up to eight times as much (a list of booleans), so whatever is longer is no answer.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
+
+/// What is not an answer of DynamoDB must not pass for one. The SDK reads whatever comes to its end, and takes an empty
+/// page of a proxy for a write that was applied.
+#[derive(Debug)]
+struct Answers;
+
+impl Intercept for Answers {
+    fn name(&self) -> &'static str {
+        "dynamo-elector answers"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let response = context.response_mut();
+        let body = response.take_body();
+        // One that announces too much is not read at all.
+        let announced = body.content_length().is_some_and(|length| length > MAX_ANSWER as u64);
+        let limit = if announced { 0 } else { MAX_ANSWER };
+        *response.body_mut() = SdkBody::from_body_1_x(Limited::new(body, limit));
+        Ok(())
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if context.output_or_error().is_ok() && !context.response().body().bytes().is_some_and(is_answer) {
+            return Err("a success without an answer of DynamoDB in it".into());
+        }
+        Ok(())
+    }
+}
+
+/// Whether a body with the status 200 is one that DynamoDB sends: an object, empty or with members of its own, which
+/// begin with a capital letter. Errors have `__type`, `code` and `message`, or `Message`.
+fn is_answer(body: &[u8]) -> bool {
+    let Some(rest) = body.trim_ascii().strip_prefix(b"{") else { return false };
+    match rest.trim_ascii_start() {
+        b"}" => true,
+        [b'"', first, ..] if first.is_ascii_uppercase() => !rest.trim_ascii_start().starts_with(b"\"Message\""),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_and_pages_of_others_are_no_answers() {
+        for body in [r#"{}"#, " {\r\n} ", r#"{"Item":{"__type":{"S":"x"}}}"#, r#"{ "ConsumedCapacity": {} }"#] {
+            assert!(is_answer(body.as_bytes()), "{body}");
+        }
+        for body in [
+            "",
+            " ",
+            "null",
+            "[]",
+            "<html></html>",
+            "{",
+            r#"{"__type":"x"}"#,
+            r#"{ "message":"x"}"#,
+            r#"{"Message":null}"#,
+            r#"{"code":1}"#,
+        ] {
+            assert!(!is_answer(body.as_bytes()), "{body}");
+        }
+    }
 }

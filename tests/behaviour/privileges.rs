@@ -115,8 +115,12 @@ const ROLES: [&Role; 5] = [&CANDIDATE, &FENCED_WRITER, &OBSERVER, &LOCK_USER, &A
 const OWN_TABLE: &str = "schedule";
 
 /// Modules that play no role by themselves, such as several at once: they say nothing of any policy.
-const WITHOUT_ROLE: &[&str] =
-    &["tests/behaviour/watching.rs", "tests/behaviour/scripted.rs", "tests/behaviour/soak.rs"];
+const WITHOUT_ROLE: &[&str] = &[
+    "tests/behaviour/hostile.rs",
+    "tests/behaviour/watching.rs",
+    "tests/behaviour/scripted.rs",
+    "tests/behaviour/soak.rs",
+];
 
 fn lines<T: ToString>(things: impl IntoIterator<Item = T>) -> String {
     things.into_iter().map(|thing| format!("\n  {}", thing.to_string())).collect()

@@ -5,6 +5,7 @@
 #[cfg(target_os = "linux")]
 mod chaos;
 mod conformance;
+mod hostile;
 mod interop;
 mod load;
 mod observability;
