@@ -98,11 +98,18 @@ fn by_code(at: &str, code: &str, message: &str) -> (ErrorKind, String) {
         "ValidationException" => (
             ErrorKind::TableUnfit,
             format!(
-                "{at} was refused ({message}): check the table's key names and types against the client's settings"
+                "{at} was refused ({}): check the table's key names and types against the client's settings",
+                told(message)
             ),
         ),
-        _ => (ErrorKind::Unavailable, format!("{at} failed on the server's side ({code})")),
+        _ => (ErrorKind::Unavailable, format!("{at} failed on the server's side ({})", told(code))),
     }
+}
+
+/// What a server says, whoever answers as one: in a line of a log it takes no more than its place.
+fn told(text: &str) -> String {
+    const MOST: usize = 300;
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST).collect()
 }
 
 #[cfg(test)]
