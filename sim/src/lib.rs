@@ -9,6 +9,11 @@ mod protocol;
 mod timing;
 
 #[cfg(test)]
+mod events;
+#[cfg(test)]
+#[path = "../../src/fuzz.rs"]
+mod fuzz;
+#[cfg(test)]
 mod mutants;
 #[cfg(test)]
 mod properties;
