@@ -70,11 +70,7 @@ fn settings() {
 
 /// The value of the last line of this name.
 fn value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines()
-        .filter_map(|line| line.split_once(' '))
-        .filter(|(found, _)| *found == name)
-        .map(|(_, value)| value)
-        .last()
+    text.lines().filter_map(|line| line.split_once(' ')).rfind(|(found, _)| *found == name).map(|(_, value)| value)
 }
 
 /// A text, where it is set.

@@ -161,7 +161,7 @@ fn broken(asked: &Asked, error: &TimingError) {
             of_this_name && value < millisecond
         }
         TimingError::Drift { max_drift } => {
-            max_drift.to_bits() == asked.drift.to_bits() && !(max_drift >= 0.0 && max_drift < 0.5)
+            max_drift.to_bits() == asked.drift.to_bits() && !(0.0..0.5).contains(&max_drift)
         }
         TimingError::HeartbeatTooLong { heartbeat, lease } => {
             is(heartbeat, asked.heartbeat) && is(lease, asked.lease) && heartbeat >= lease
