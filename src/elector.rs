@@ -6,6 +6,8 @@ mod builder;
 mod campaign;
 mod drive;
 mod fence;
+#[cfg(test)]
+mod fuzz;
 mod group;
 mod health;
 mod leadership;

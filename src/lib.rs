@@ -21,6 +21,8 @@ mod elector;
 mod embedded;
 mod ending;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod lock;
 mod protocol;
 mod status;

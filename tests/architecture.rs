@@ -24,7 +24,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
     found
 }
 
-/// All sources below `src`, without their unit tests.
+/// All sources below `src`, without their unit tests and fuzz targets.
 fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let read = |path: PathBuf| {
@@ -32,7 +32,8 @@ fn sources() -> Vec<(String, String)> {
         let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned();
         (path.strip_prefix(&root).unwrap().display().to_string(), code)
     };
-    files("src").into_iter().map(read).collect()
+    let is_test = |path: &PathBuf| path.iter().any(|part| part == "fuzz" || part == "fuzz.rs");
+    files("src").into_iter().filter(|path| !is_test(path)).map(read).collect()
 }
 
 /// The room that a file belongs to: `lock/hold.rs` and `lock.rs` to `lock`.

@@ -12,6 +12,11 @@ pub mod cli;
 mod comparison;
 #[cfg(test)]
 mod deadline;
+#[cfg(test)]
+mod events;
+#[cfg(test)]
+#[path = "../../src/fuzz.rs"]
+mod fuzz;
 mod model;
 mod mutants;
 #[cfg(test)]

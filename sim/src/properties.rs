@@ -10,11 +10,11 @@ use crate::protocol::*;
 use crate::terms_of;
 use crate::timing::Timing;
 
-const NODES: usize = 2;
+pub(crate) const NODES: usize = 2;
 
 /// What may happen. Indices pick among what there is at that moment.
 #[derive(Debug, Clone)]
-enum Act {
+pub(crate) enum Act {
     Pass(u64),
     /// The node's task wakes up: it sends what it wants to send.
     Wake(usize),
@@ -338,7 +338,8 @@ impl World {
     }
 }
 
-fn run(acts: &[Act]) -> usize {
+/// How many terms a sequence has; it panics where it breaks an invariant.
+pub(crate) fn run(acts: &[Act]) -> usize {
     let mut world = World::new();
     for act in acts {
         world.act(act);

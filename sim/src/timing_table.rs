@@ -73,3 +73,38 @@ fn what_is_left_out_follows_from_the_lease() {
         assert!(built.is_ok() || lease < 2_000, "{lease} ms: {built:?}");
     }
 }
+
+/// What is just allowed, on each side of which stands a refusal of the table above.
+#[test]
+fn the_last_value_before_each_refusal_is_fine() {
+    let timing = Timing::default().to_builder();
+    let shortest = Timing::builder().lease(ms(1_000)).heartbeat(ms(100)).validity(ms(500)).operation_timeout(ms(100));
+    for (name, built) in [
+        ("the shortest lease", shortest.build()),
+        ("the shortest durations", timing.heartbeat(ms(1)).attempt_timeout(ms(1)).poll(ms(1)).build()),
+        ("a heartbeat that leaves room for a second try", timing.heartbeat(ms(4_000)).build()),
+        ("the shortest validity", timing.validity(ms(6_500)).build()),
+        ("the longest validity", timing.max_drift(0.0).validity(ms(9_750)).build()),
+        ("polls as slow as the lease", timing.poll(ms(10_000)).build()),
+    ] {
+        assert!(built.is_ok(), "{name}: {built:?}");
+    }
+}
+
+#[test]
+fn each_setting_is_its_own_and_those_left_out_follow_from_it() {
+    let timing = Timing::builder().operation_timeout(ms(1_500)).build().expect("valid");
+    assert_eq!((timing.operation_timeout(), timing.attempt_timeout()), (ms(1_500), ms(750)));
+    let poll = |lease| Timing::builder().lease(ms(lease)).build().expect("valid").poll();
+    assert_eq!([poll(2_000), poll(5_000), poll(60_000)], [ms(200), ms(500), ms(1_000)], "a tenth, a second at most");
+    assert_eq!(Timing::default().max_safe_time(), ms(8_000 - 2_500 - 2_000));
+}
+
+#[test]
+fn another_lease_keeps_the_validitys_share_and_everything_else() {
+    let timing = Timing::default().to_builder().validity(ms(7_000)).build().expect("valid");
+    let longer = timing.to_builder().lease(ms(60_000)).validity(ms(42_000)).build();
+    assert_eq!(timing.with_lease(ms(60_000)), longer, "seven tenths of it");
+    assert_eq!(timing.with_lease(ms(10_000)), Ok(timing));
+    assert!(matches!(timing.with_lease(ms(9_000)), Err(TimingError::ValidityTooShort { .. })), "6.3 s are not 6.5");
+}

@@ -1,5 +1,7 @@
 //! Every transition of the three machines, as tables: a state reached by a script, one input, what must follow.
 
+mod edges;
+
 use std::time::Duration;
 
 use crate::protocol::*;
@@ -41,7 +43,7 @@ mod holder {
 
     /// One input to a holder, at a time in milliseconds.
     #[derive(Debug, Clone)]
-    enum In {
+    pub(super) enum In {
         Send(u64, &'static str),
         Applied(u64),
         Refused(u64, Seen),
@@ -55,7 +57,7 @@ mod holder {
     }
     use In::*;
 
-    fn feed(holder: &mut Holder, input: &In) {
+    pub(super) fn feed(holder: &mut Holder, input: &In) {
         match input {
             Send(time, name) => {
                 assert_eq!(holder.poll(at(*time)), Step::Send, "{name} is due");
@@ -77,7 +79,7 @@ mod holder {
         }
     }
 
-    fn after(script: &[In]) -> Holder {
+    pub(super) fn after(script: &[In]) -> Holder {
         let mut holder = Holder::claim(Some(version("old")), 3, terms(), at(0));
         for input in script {
             feed(&mut holder, input);
@@ -86,11 +88,11 @@ mod holder {
     }
 
     /// Claimed at 0 with version `a`, acknowledged at 10 ms.
-    fn holding() -> Vec<In> {
+    pub(super) fn holding() -> Vec<In> {
         vec![Send(0, "a"), Applied(10)]
     }
 
-    fn with(mut script: Vec<In>, more: &[In]) -> Vec<In> {
+    pub(super) fn with(mut script: Vec<In>, more: &[In]) -> Vec<In> {
         script.extend_from_slice(more);
         script
     }
@@ -507,7 +509,7 @@ mod follower {
     /// What was seen, at which milliseconds.
     type History = Vec<(u64, Seen)>;
 
-    fn observation(seen: &[(u64, Seen)]) -> Observation {
+    pub(super) fn observation(seen: &[(u64, Seen)]) -> Observation {
         let mut known = Observation::default();
         for (time, seen) in seen {
             observe(&mut known, *time, seen.clone(), Consistency::Strong);
@@ -516,7 +518,7 @@ mod follower {
     }
 
     /// Sent 10 ms before it was answered.
-    fn observe(known: &mut Observation, time: u64, seen: Seen, by: Consistency) -> Noted {
+    pub(super) fn observe(known: &mut Observation, time: u64, seen: Seen, by: Consistency) -> Noted {
         known.observe(seen, SentAt(at(time - 10)), ReceivedAt(at(time)), by)
     }
 

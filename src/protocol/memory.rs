@@ -43,9 +43,9 @@ impl Memory {
         !self.attempts.is_empty()
     }
 
-    /// Another write could not name all that may be current: read first.
+    /// Another write could not name all that may be current, and the base and itself: read first.
     pub(super) fn is_full(&self) -> bool {
-        self.unresolved + 2 > MAX_NAMES
+        self.unresolved >= MAX_NAMES - 1
     }
 
     /// Remembers a write that is being sent, and says what its condition names (R3): the base, the

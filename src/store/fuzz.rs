@@ -1,9 +1,7 @@
-//! Fuzz targets: the duration texts and the record's codec.
-//!
-//! In `cargo test` each target runs on every file of its corpus as it is, and for a second on files with random edits. `.ci/fuzz`
-//! runs them for long on whatever libFuzzer makes of the corpus, guided by coverage. A record is written as in [`item`].
+//! Fuzz targets: the duration texts and the record's codec. A record is written as in [`item`].
 
-use std::path::Path;
+mod errors;
+
 use std::time::Duration;
 
 use aws_sdk_dynamodb::primitives::Blob;
@@ -14,6 +12,7 @@ use super::expression::Expression;
 use super::operator::{mend, retired};
 use super::record::{Item, attribute, lease_of, stamp};
 use super::{DataChange, DurationText, Fill, Found, Key, LockRecord, Schema, TokenChange};
+use crate::fuzz::fuzz;
 use crate::protocol::{Version, Write, WriteKind, Writer};
 use crate::timing::{MAX_LEASE, MIN_LEASE};
 
@@ -41,7 +40,7 @@ fn durations() {
         "9223372036854775807",
         "00000000",
     ];
-    fuzz("durations", &TOKENS, duration);
+    fuzz("tests/corpus/durations", &TOKENS, duration);
 }
 
 #[test]
@@ -72,35 +71,7 @@ fn records() {
         "recordVersionNumber S v1\n",
         "team S blue\n",
     ];
-    fuzz("records", &TOKENS, record);
-}
-
-/// Replaces so many bytes at a place by one of the tokens.
-type Edit = (u16, u8, u8);
-
-fn fuzz(corpus: &str, tokens: &[&str], property: fn(&str)) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(corpus);
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
-    files.sort();
-    let files: Vec<String> = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
-    assert!(files.len() >= 10, "the corpus of {corpus} has {} files", files.len());
-    files.iter().for_each(|text| property(text));
-    if cfg!(fuzzing) {
-        bolero::check!().for_each(|bytes| str::from_utf8(bytes).map_or((), property));
-    } else {
-        let check = bolero::check!().with_test_time(Duration::from_secs(1)).with_type::<(u8, Vec<Edit>)>();
-        check.for_each(|(file, edits)| property(&edited(&files[usize::from(*file) % files.len()], edits, tokens)));
-    }
-}
-
-fn edited(text: &str, edits: &[Edit], tokens: &[&str]) -> String {
-    let mut text = text.to_owned();
-    for &(at, cut, token) in edits {
-        let from = text.floor_char_boundary(usize::from(at) % (text.len() + 1));
-        let to = text.floor_char_boundary(from + usize::from(cut) % 12);
-        text.replace_range(from..to, tokens[usize::from(token) % tokens.len()]);
-    }
-    text
+    fuzz("tests/corpus/records", &TOKENS, record);
 }
 
 /// A duration that is read is the one that is written there, and comes back from either text.

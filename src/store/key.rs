@@ -34,7 +34,8 @@ impl Schema {
     ) -> Result<Self, Error> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
         let fits = (3..=255).contains(&table.len()) && table.bytes().all(plain);
-        let is_arn = table.starts_with("arn:") && table.len() <= 1_024;
+        let in_arn = |byte: u8| plain(byte) || matches!(byte, b':' | b'/');
+        let is_arn = table.starts_with("arn:") && table.len() <= 1_024 && table.bytes().all(in_arn);
         if !(fits || is_arn) {
             return Err(invalid(format!(
                 "{table:?} is no table name: use 3 to 255 letters, digits, '_', '.' or '-', or the table's ARN"
@@ -254,6 +255,7 @@ mod tests {
             Schema::new(table.into(), key.into(), sort.map(str::to_owned), None)
         };
         assert!(new("no spaces", "key", None).is_err());
+        assert!(new("arn:aws:dynamodb:eu-west-1:1:table/locks\n", "key", None).is_err(), "it would garble logs");
         assert!(new("locks", "ownerName", None).is_err());
         assert!(new("locks", "key", Some("key")).is_err());
         assert!(new("arn:aws:dynamodb:eu-west-1:1:table/locks", "key", None).is_ok());

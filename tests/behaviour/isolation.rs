@@ -161,9 +161,59 @@ async fn a_hundred_hanging_locks_leave_room_for_the_others() {
     }
 }
 
+/// R11: more reads hang, again and again, than may be under way: heartbeats have places of their own.
+#[tokio::test(start_paused = true)]
+async fn reads_that_hang_hold_up_no_heartbeat() {
+    let engine = Embedded::in_memory().unwrap();
+    let faults = Faults::none();
+    let locks = client(&engine, &faults, 1).await;
+    let lock = locks.acquire("job").await.unwrap();
+    faults.set(|call| if call.operation == "GetItem" { Fault::LoseRequest } else { slow(20, 20) });
+    let readers: Vec<_> = (0..300)
+        .map(|_| {
+            let locks = locks.clone();
+            tokio::spawn(async move {
+                loop {
+                    assert!(locks.get("job").await.is_err());
+                }
+            })
+        })
+        .collect();
+    for _ in 0..120 {
+        sleep(100).await;
+        assert!(lock.remaining() >= millis(5_450) && !lock.is_at_risk(), "{:?} left", lock.remaining());
+    }
+    assert!(readers.iter().all(|reader| !reader.is_finished()), "they read on meanwhile");
+    readers.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// R11: the SDK keeps its retries in one bucket for the whole process unless it is told otherwise: in an outage of one table
+/// those of all others would go without.
+#[tokio::test(start_paused = true)]
+async fn the_failures_of_one_client_cost_another_no_retry() {
+    let engine = Embedded::in_memory().unwrap();
+    let (failing, faults) = (Faults::none(), Faults::none());
+    let (one, two) = (client(&engine, &failing, 1).await, client(&engine, &faults, 2).await);
+    let lock = two.acquire("job").await.unwrap();
+    failing.set(|_| Fault::ServerError);
+    let from = failing.calls().len();
+    for _ in 0..200 {
+        assert!(one.get("job").await.is_err());
+    }
+    let retries = failing.calls().len() - from - 200;
+    assert!((20..150).contains(&retries), "{retries} retries of 200 requests: its own bucket is empty");
+    let mut first = true;
+    faults.set(move |_| if std::mem::take(&mut first) { Fault::ServerError } else { Fault::Deliver });
+    let from = faults.calls().len();
+    lock.heartbeat().await.unwrap();
+    assert_eq!(faults.calls().len() - from, 2, "tried again inside of the SDK");
+}
+
 crate::privileges::suite! {
     a_heartbeat_that_arrives_a_minute_late_revives_nothing,
     late_heartbeats_of_a_lost_lock_do_not_disturb_the_next_holder,
     no_more_than_256_requests_are_under_way_at_once,
     a_hundred_hanging_locks_leave_room_for_the_others,
+    reads_that_hang_hold_up_no_heartbeat,
+    the_failures_of_one_client_cost_another_no_retry,
 }

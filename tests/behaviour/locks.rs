@@ -183,7 +183,7 @@ async fn a_record_marked_released_ends_the_lock() {
     let mark = engine.client().update_item().table_name("locks").key("key", text("job"));
     let mark = mark.update_expression("SET #r = :r").expression_attribute_names("#r", "isReleased");
     mark.expression_attribute_values(":r", text("1")).send().await.unwrap();
-    lock.lost().cancelled().await;
+    tokio::time::timeout(Duration::from_secs(5), lock.lost().cancelled()).await.expect("its next heartbeat tells");
     assert_eq!(lock.end_reason(), Some(EndReason::ReleasedByAnother));
     assert_eq!(lock.release().await.unwrap(), ReleaseOutcome::AlreadyGone);
 }

@@ -144,6 +144,26 @@ async fn the_record_is_read_as_often_as_was_asked_for() {
     }
 }
 
+/// R2: the one answer that shows the last heartbeat of a dead holder comes late. What it shows may have been written just
+/// before, so the lease is waited for from there, not from the request.
+#[tokio::test(start_paused = true)]
+async fn a_slow_answer_is_counted_from_when_it_came() {
+    let engine = Embedded::in_memory().unwrap();
+    let (dead, faults) = (Faults::none(), Faults::none());
+    let (one, two) = (client(&engine, &dead, 1).await, client(&engine, &faults, 2).await);
+    let lock = one.acquire("job").await.unwrap();
+    dead.set(|_| Fault::LoseRequest);
+    let mut first = true;
+    faults.set(move |_| if std::mem::take(&mut first) { slow(0, 900) } else { Fault::Deliver });
+    let (from, asked) = (faults.calls().len(), Instant::now());
+    let next = within(15_000, two.acquire("job")).await.unwrap();
+    let waited = asked.elapsed();
+    assert!(waited >= millis(900) + two.timing().lease(), "taken over {waited:?} after the request");
+    assert!(waited <= millis(910) + two.timing().lease(), "and no later: {waited:?}");
+    assert_eq!(writes(&since(&faults, from)), 1);
+    assert!(next.is_valid() && !lock.is_valid());
+}
+
 /// The take-over has a timer of its own.
 #[tokio::test(start_paused = true)]
 async fn a_take_over_does_not_wait_for_the_next_read() {
@@ -259,6 +279,7 @@ async fn what_a_slow_claim_took_is_taken_off() {
 }
 
 crate::privileges::suite! {
+    a_slow_answer_is_counted_from_when_it_came,
     the_time_to_wait_is_kept_to_the_millisecond,
     trouble_for_longer_than_the_time_to_wait_is_the_error_and_in_time,
     trouble_does_not_end_an_acquisition_that_has_time_left,
