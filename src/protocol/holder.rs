@@ -333,9 +333,7 @@ impl Holder {
             // Marked released under a live holder: that is how others force a step-down (R3).
             Some(_) if found.released => self.on_foreign(Loss::ReleasedByAnother),
             // R4: a failed condition is not proof of loss. This very acquisition wrote it: adopt it.
-            Some(index)
-                if !mutant::on(mutant::Mutant::FailedConditionIsLoss) && !mutant::on(mutant::Mutant::StrictRule) =>
-            {
+            Some(index) if !mutant::on(mutant::Mutant::FailedConditionIsLoss) => {
                 self.settle(index, now, spread);
                 self.next_send = now;
             }
@@ -368,8 +366,9 @@ impl Holder {
         if mutant::on(mutant::Mutant::TimeoutIsSuccess) {
             return self.settle(self.memory.latest().unwrap_or_default(), now, spread);
         }
-        if mutant::on(mutant::Mutant::FirstErrorIsLoss) && self.phase == Phase::Holding {
-            self.phase = Phase::Lost(Loss::Deadline);
+        match self.phase {
+            Phase::Holding if mutant::on(mutant::Mutant::FirstErrorIsLoss) => return self.on_foreign(Loss::Deadline),
+            _ => {}
         }
         self.misses = self.misses.saturating_add(1);
         let cap = self.terms.heartbeat / 4;

@@ -53,7 +53,7 @@ impl Memory {
     /// lost is recognised and a repeated one is harmless.
     pub(super) fn begin(&mut self, version: &Version, sent: SentAt, terms: Terms) -> Vec<Version> {
         let mut names: Vec<Version> = self.base.iter().cloned().collect();
-        if !mutant::on(mutant::Mutant::StrictCondition) && !mutant::on(mutant::Mutant::StrictRule) {
+        if !mutant::on(mutant::Mutant::StrictCondition) {
             let room = MAX_NAMES - 1 - names.len();
             let skip = self.attempts.len().saturating_sub(room);
             names.extend(self.attempts[skip..].iter().map(|attempt| attempt.version.clone()));

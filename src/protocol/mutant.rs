@@ -84,7 +84,10 @@ mod switch {
     }
 
     pub(crate) fn on(mutant: Mutant) -> bool {
-        ACTIVE.get() == Some(mutant)
+        match ACTIVE.get() {
+            Some(Mutant::StrictRule) => matches!(mutant, Mutant::StrictCondition | Mutant::FailedConditionIsLoss),
+            active => active == Some(mutant),
+        }
     }
 
     /// Runs `work` on this thread with one rule broken.
