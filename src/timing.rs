@@ -157,8 +157,10 @@ impl Timing {
     ///
     /// The first [`TimingError`] that applies: a lease too short for the heartbeat, for instance.
     pub fn with_lease(self, lease: Duration) -> Result<Self, TimingError> {
-        let share = self.validity.as_secs_f64() / self.lease.as_secs_f64();
-        self.to_builder().lease(lease).validity(lease.mul_f64(share)).build()
+        // In whole nanoseconds, or rounding could refuse a validity that just fits; what is too long is refused as it is.
+        let within = lease.min(MAX_LEASE).as_nanos();
+        let validity = self.validity.as_nanos() * within / self.lease.as_nanos();
+        self.to_builder().lease(lease).validity(Duration::from_nanos_u128(validity)).build()
     }
 
     /// Turns this timing back into a builder, to change one value of a profile.

@@ -107,4 +107,11 @@ fn another_lease_keeps_the_validitys_share_and_everything_else() {
     assert_eq!(timing.with_lease(ms(60_000)), longer, "seven tenths of it");
     assert_eq!(timing.with_lease(ms(10_000)), Ok(timing));
     assert!(matches!(timing.with_lease(ms(9_000)), Err(TimingError::ValidityTooShort { .. })), "6.3 s are not 6.5");
+    assert!(matches!(timing.with_lease(Duration::MAX), Err(TimingError::Lease { .. })));
+    // To the nanosecond, also where a floating-point number of seconds has no more of them, and at the least validity.
+    let (heartbeat, operation) =
+        (Duration::from_nanos(17_000_000_000_000_001), Duration::from_nanos(3_600_000_000_001));
+    let year = Timing::builder().lease(ms(31_622_400_000)).heartbeat(heartbeat).operation_timeout(operation);
+    let year = year.validity(heartbeat + operation * 2).build().expect("valid");
+    assert_eq!(year.with_lease(year.lease()), Ok(year));
 }
