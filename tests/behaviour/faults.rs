@@ -1,5 +1,5 @@
 //! Faults of the network, the store and the record, under the real elector and the real SDK: at random from a seed, and each
-//! by its name. `docs/fault-matrix.md` lists all of them.
+//! by its name. `docs/verification.md` lists all of them.
 
 #![allow(clippy::future_not_send, reason = "a recorder for one thread stays on it")]
 
