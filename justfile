@@ -31,7 +31,7 @@ conformance ENGINE:
 observability:
     CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}" .ci/observability
 
-# The fuzz targets for so many seconds each, guided by coverage.
+# The fuzz targets (durations, records, errors, settings, events) for so many seconds each, guided by coverage.
 fuzz SECONDS="60":
     .ci/fuzz {{SECONDS}}
 
@@ -54,6 +54,24 @@ loss HOURS="1000":
 # Requests per second of many followers around an outage of an hour.
 storm FOLLOWERS="200":
     cargo run --release -p dynamo-elector-sim -- storm {{FOLLOWERS}}
+
+# Every interleaving within bounds that take some minutes.
+model:
+    cargo run --release -p dynamo-elector-sim -- model
+
+# Each rule and margin broken on purpose: in the simulator and the model check, and by patches of the real crate.
+mutants *NAMES:
+    cargo run --release -p dynamo-elector-sim -- mutants
+    .ci/mutants {{NAMES}}
+
+# Every small change of the protocol and the timing must fail a table. Twenty minutes.
+cargo-mutants *FLAGS:
+    .ci/cargo-mutants {{FLAGS}}
+
+# The real elector and the real SDK in virtual time, under faults from so many seeds.
+faults SEEDS="50":
+    L2_SEEDS={{SEEDS}} cargo test --test behaviour -- faults::random::no_seed --nocapture
+
 # Real processes in real time, killed, stopped, cut off, slowed and starved for so many minutes: CHAOS_SEED repeats the faults, CHAOS_OUT gets the report.
 chaos MINUTES="3":
     CHAOS_MINUTES={{MINUTES}} cargo test --test real_time -- --exact chaos::replicas_that_are_killed_stopped_cut_off_and_starved_never_lead_at_once --include-ignored --nocapture
