@@ -42,6 +42,11 @@ impl LocalClock {
         self.true_time(from.after(length)) - self.since
     }
 
+    /// Since when it runs, or from when on it will.
+    pub(crate) fn runs_from(self) -> u64 {
+        self.since
+    }
+
     /// It shows the same until `until`.
     pub(crate) fn stop(&mut self, now: u64, until: u64) {
         self.shows = self.local(now).nanos();

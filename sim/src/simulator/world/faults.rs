@@ -94,6 +94,8 @@ impl World {
     fn crash(&mut self, index: usize, until: u64) {
         self.tally.counts.crashes += 1;
         let until = if self.rng.u8(0..3) == 0 { self.now + self.rng.u64(0..FAST) } else { until };
+        // A machine that stands still starts nothing.
+        let until = until.max(self.nodes[index].clock.runs_from());
         self.tally.counts.fast_restarts += u64::from(until < self.now + FAST);
         if let Some(timing) = self.scenario.rollout.filter(|_| self.rng.bool()) {
             let usual = self.scenario.settings[index].timing;
