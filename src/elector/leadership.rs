@@ -68,6 +68,9 @@ impl Leadership {
     }
 
     /// Whether this process may act: one clock read, no lock, no I/O, and no timer has to have fired.
+    ///
+    /// A voluntary end leaves it `true` while work makes its last writes: that an end has been announced is told by
+    /// [`cancelled`](Self::cancelled) and [`ensure`](Self::ensure).
     pub fn is_valid(&self) -> bool {
         self.control.cell().is_valid()
     }
@@ -125,8 +128,8 @@ impl Leadership {
 
     /// Runs work that blocks on tokio's threads for such work, and waits until it ends or leadership does, whichever is
     /// first. A blocked thread can't be dropped: after the end of leadership the work goes on, so it must ask its view
-    /// ([`is_valid`](LeadershipView::is_valid) or [`ensure`](LeadershipView::ensure)) before each step that has an effect, and return. The
-    /// release waits for it, within the bound; what must stop at the bound whatever it does needs
+    /// ([`ensure`](LeadershipView::ensure)) before each step that has an effect, and return. A loop on
+    /// [`is_valid`](LeadershipView::is_valid) alone never hears of a voluntary end, which leaves it `true` for last writes. The release waits for it, within the bound; what must stop at the bound whatever it does needs
     /// [`end_process_when_stuck`](crate::ElectorBuilder::end_process_when_stuck).
     ///
     /// On a thread pool of your own, hand each job a [`view`](Self::view) and let it ask the same way.
