@@ -163,7 +163,7 @@ fn tolerance() -> ExitCode {
         holds &= found.is_ok() == (excess <= 1.0);
         match found {
             Ok(_) => println!("| {:.0} % | not in {} |", excess * 100.0, grouped(TOLERANCE_SEEDS)),
-            Err((seed, broken)) => println!("| {:.0} % | {} ({}) |", excess * 100.0, seed + 1, broken.what),
+            Err((seed, _)) => println!("| {:.0} % | {} |", excess * 100.0, seed + 1),
         }
     }
     if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -101,7 +101,8 @@ pub(crate) fn beyond_tolerance(excess: f64) -> impl Fn(u64, bool) -> World + Syn
     move |seed, logging| {
         let mut rng = Rng::with_seed(seed);
         let scenario = Scenario::swarm(&mut rng);
-        let bears = scenario.settings.iter().map(|setting| tolerance(&setting.timing)).min().unwrap_or_default();
+        let timings = scenario.settings.iter().map(|setting| setting.timing).chain(scenario.rollout);
+        let bears = timings.map(|timing| tolerance(&timing)).min().unwrap_or_default();
         #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "parts per million")]
         let drift = (bears as f64 * excess) as i64;
         World::new(scenario.with_clocks_off_by(drift), rng, logging)
