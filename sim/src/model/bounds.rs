@@ -148,11 +148,19 @@ impl fmt::Display for Bounds {
         };
         write!(
             f,
-            "{} nodes, {start}, lease {:?}, believed in {validity}, clocks off by ±{} ppm ({} assumed), {:?} of true time, at most {} claims, \
-             {losses} losses, {duplicates} duplicates, {stale} stale reads, {crashes} crashes, {resigns} resignations, \
-             {shortenings} shortened leases, {effects} effects",
+            "{} nodes, {start}, lease {:?}, believed in {validity}, clocks off by ±{} ppm ({} assumed), {:?} of true time; at most {} claims",
             self.nodes, self.lease, self.drift, self.assumed_drift, self.horizon, self.claims
-        )
+        )?;
+        let faults = [
+            (losses, "lost"),
+            (duplicates, "duplicated"),
+            (stale, "read from the past"),
+            (crashes, "crashed"),
+            (resigns, "resigned"),
+            (shortenings, "shortened"),
+            (effects, "effects"),
+        ];
+        faults.iter().filter(|(count, _)| *count > 0).try_for_each(|(count, what)| write!(f, ", {count} {what}"))
     }
 }
 
