@@ -47,10 +47,10 @@ impl LocalClock {
         self.since
     }
 
-    /// It shows the same until `until`.
+    /// It shows the same until `until`, or for longer if it stands already.
     pub(crate) fn stop(&mut self, now: u64, until: u64) {
         self.shows = self.local(now).nanos();
-        self.since = until;
+        self.since = until.max(self.since);
     }
 }
 

@@ -110,6 +110,8 @@ pub(crate) struct Node {
     /// Events of an earlier life are dropped.
     pub(crate) life: u32,
     pub(crate) paused_until: u64,
+    /// The machine itself stands, and with it the timers.
+    stands_until: u64,
     pub(crate) requests_cut_until: u64,
     pub(crate) replies_cut_until: u64,
     pub(crate) requests: u64,
@@ -132,6 +134,7 @@ impl Node {
             timers: Timers::NONE,
             life: 0,
             paused_until: 0,
+            stands_until: 0,
             requests_cut_until: 0,
             replies_cut_until: 0,
             requests: 0,
@@ -146,6 +149,14 @@ impl Node {
         self.timing = timing;
         self.attempt_timeout = self.clock.span(timing.attempt_timeout());
         self.operation_timeout = self.clock.span(timing.operation_timeout());
+    }
+
+    /// The machine stands until then; its timers stand still with it.
+    pub(crate) fn stand_still(&mut self, now: u64, until: u64) {
+        // What falls into a time in which it stands already adds the rest alone.
+        let from = now.max(self.stands_until);
+        self.timers.stood_still(until.saturating_sub(from));
+        self.stands_until = until.max(self.stands_until);
     }
 
     /// When it acts next by itself: a timer, as soon as it runs.

@@ -48,12 +48,12 @@ impl World {
             }
             Fault::Suspend if on(Mutant::ClockStopsInSuspend) => {
                 node.clock.stop(self.now, until);
-                node.timers.stood_still(until - self.now);
+                node.stand_still(self.now, until);
                 self.pause(index, until);
             }
             Fault::Suspend => {
                 counts.suspends += 1;
-                node.timers.stood_still(until - self.now);
+                node.stand_still(self.now, until);
                 if !on(Mutant::NoComparison) {
                     node.timers.compare = until + self.rng.u64(0..COMPARE_EVERY);
                 }
@@ -62,7 +62,7 @@ impl World {
             Fault::StopClock => {
                 counts.clock_stops += 1;
                 node.clock.stop(self.now, until);
-                node.timers.stood_still(until - self.now);
+                node.stand_still(self.now, until);
                 node.last_term = None;
                 if let Some(tenure) = node.tenure() {
                     tenure.stopped = true;
