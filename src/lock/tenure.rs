@@ -250,10 +250,6 @@ impl Tenure {
                 if holds && before == self.holder.phase() {
                     self.watcher.note(Note::Ambiguous { resolved: "applied" });
                 }
-                if holds && let Found::Record(record) = &found {
-                    // Adopted (R4): what an earlier write of ours made of it.
-                    self.note_record(record);
-                }
             }
             Answer::Write(write, data, Err(error)) => {
                 if error.kind() == ErrorKind::InvalidInput && self.fill.data == data {

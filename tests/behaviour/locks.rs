@@ -240,7 +240,26 @@ async fn a_lock_that_runs_out_is_not_handed_on_before_its_holder_can_have_notice
     }
 }
 
+/// I5, R8: from the moment at which the release leaves nothing says that it is held, whatever becomes of the answer.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_held_any_more_while_the_release_is_on_its_way() {
+    let engine = Embedded::in_memory().unwrap();
+    let faults = Faults::none();
+    let locks = client(&engine, &faults, 1).await;
+    let lock = locks.acquire("job").await.unwrap();
+    assert!(lock.is_valid());
+    faults.set(|_| Fault::LoseReply);
+    let client = locks.clone();
+    let closing = tokio::spawn(async move { client.shutdown().await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!closing.is_finished(), "the release is not answered");
+    assert!(!lock.is_valid() && lock.remaining() == Duration::ZERO);
+    faults.set(|_| Fault::Deliver);
+    closing.await.unwrap();
+}
+
 crate::privileges::suite! {
+    nothing_is_held_any_more_while_the_release_is_on_its_way,
     a_lock_that_runs_out_is_not_handed_on_before_its_holder_can_have_noticed,
     a_lock_is_held_by_one_and_handed_over_on_release,
     a_dead_holder_is_taken_over_one_lease_after_its_last_beat_was_seen,
