@@ -187,6 +187,7 @@ impl Tally {
         let least = all.map(|histogram| histogram.min.map_or("-".into(), millis));
         let most = all.map(|histogram| millis(histogram.max));
         let _ = writeln!(text, "| **least** | {} |\n| **most** | {} |", least.join(" | "), most.join(" | "));
+        let _ = writeln!(text, "\nThe longest recovery took {} % of its bound.", self.worst_recovery / 10_000);
         text
     }
 }
