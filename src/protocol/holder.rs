@@ -366,10 +366,6 @@ impl Holder {
         if mutant::on(mutant::Mutant::TimeoutIsSuccess) {
             return self.settle(self.memory.latest().unwrap_or_default(), now, spread);
         }
-        match self.phase {
-            Phase::Holding if mutant::on(mutant::Mutant::FirstErrorIsLoss) => return self.on_foreign(Loss::Deadline),
-            _ => {}
-        }
         self.misses = self.misses.saturating_add(1);
         let cap = self.terms.heartbeat / 4;
         let pause = FIRST_BACKOFF.saturating_mul(1 << self.misses.min(10)).min(cap);

@@ -67,6 +67,11 @@ impl World {
                 }
                 (Request::Write(_), _) => {
                     tenure.holder.on_reply(&Reply::Unknown, now, spread);
+                    if on(Mutant::FirstErrorIsLoss) && tenure.holder.phase() == Phase::Holding {
+                        tenure.holder.resign();
+                        tenure.holder.work_ended(now);
+                        self.tally.counts.lost_otherwise += 1;
+                    }
                     if tenure.holder.phase() == Phase::Claiming {
                         tenure.candidate.failed(true, now, spread);
                         if tenure.holder.misses() >= CLAIM_TRIES {
