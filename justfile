@@ -2,7 +2,7 @@
 verify:
     cargo fmt --check
     cargo clippy --workspace --all-targets --all-features -- -D warnings
-    cargo clippy --no-default-features -- -D warnings
+    cargo clippy -p dynamo-elector --no-default-features -- -D warnings
     cargo test
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
 
