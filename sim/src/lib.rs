@@ -17,23 +17,14 @@ mod events;
 #[cfg(test)]
 #[path = "../../src/fuzz.rs"]
 mod fuzz;
+mod lock_layer;
 mod model;
 mod mutants;
 #[cfg(test)]
 mod properties;
+mod record;
 mod simulator;
 #[cfg(test)]
 mod timing_table;
 #[cfg(test)]
 mod transitions;
-
-/// The part of a timing that a holder needs; as in the lock layer.
-fn terms_of(timing: timing::Timing) -> protocol::Terms {
-    protocol::Terms {
-        lease: timing.lease(),
-        validity: timing.validity(),
-        heartbeat: timing.heartbeat(),
-        renewal: protocol::Renewal::Scheduled,
-        hard_limit: timing.hard_limit(),
-    }
-}

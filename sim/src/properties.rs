@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use crate::lock_layer::terms_of;
 use crate::protocol::*;
-use crate::terms_of;
+use crate::record;
 use crate::timing::Timing;
 
 pub(crate) const NODES: usize = 2;
@@ -201,7 +202,7 @@ impl World {
         }
         let which = which % self.network.len();
         let sent = self.network.swap_remove(which);
-        let seen = || self.record.clone().map_or(Seen::Absent, Seen::Record);
+        let seen = || record::seen(self.record.as_ref());
         let result = match &sent.ask {
             Ask::Read => Err(seen()),
             Ask::Write(write) => {
@@ -219,13 +220,7 @@ impl World {
 
     fn apply(&mut self, write: &Write, author: usize) -> bool {
         let current = self.record.as_ref();
-        let named = current.is_some_and(|record| write.names.contains(&record.version));
-        let holds = match write.kind {
-            WriteKind::Renew => named && current.is_some_and(|record| !record.released),
-            WriteKind::Claim { .. } => named || (write.or_absent && current.is_none()),
-            WriteKind::Release => named,
-        };
-        if !holds {
+        if !record::holds(write, current) {
             return false;
         }
         let repeated = current.is_some_and(|record| record.version == write.version);
@@ -238,13 +233,7 @@ impl World {
                 assert!(hard.is_none_or(|hard| self.now >= hard), "taken over from node {index} before its hard limit");
             }
         }
-        let token = match write.kind {
-            WriteKind::Claim { token } => Some(token),
-            WriteKind::Renew | WriteKind::Release => current.and_then(|record| record.token),
-        };
-        let released = write.kind == WriteKind::Release;
-        let next =
-            Sighting { version: write.version.clone(), lease: write.lease, released, writer: Writer::Ours, token };
+        let next = record::after(write, current);
         if let Some(old) = self.record.replace(next).filter(|_| !repeated) {
             self.overwritten.insert(old.version);
         }

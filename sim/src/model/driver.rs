@@ -1,16 +1,14 @@
 //! What the lock layer does with the machines, in its order of calls; as in the simulator.
 
 use super::bounds::Start;
-use super::state::{Activity, Answer, Cell, Event, Flight, Request, Rule, Tenure, author, is_winding_down, version};
+use super::state::{Activity, Answer, Cell, Event, Flight, Request, Rule, Tenure, author, version};
 use super::world::{Slip, Step};
+use crate::lock_layer::{CLAIM_TRIES, is_winding_down, own_write, terms_of};
 use crate::protocol::{
     Absence, Candidate, Consistency, Holder, Loss, Moment, Next, Noted, Phase, ReceivedAt, Release, Reply, Restraint,
-    Seen, SentAt, Sighting, Step as Do, Version, Write, WriteKind, Writer,
+    Seen, SentAt, Step as Do, Version, WriteKind,
 };
-use crate::terms_of;
 
-/// After so many failed writes a claim is taken back; as in the lock layer.
-const CLAIM_TRIES: u32 = 3;
 /// Random delays are left out: where they could matter the order of steps stands for them.
 const SPREAD: f64 = 0.0;
 
@@ -261,15 +259,4 @@ impl Step<'_> {
         tenure.holder.set_terms(terms);
         tenure.holder.beat_now(now);
     }
-}
-
-/// What a node knows by a write of its own. Heartbeats are only interesting to others.
-fn own_write(write: &Write, token: u64) -> Option<Seen> {
-    let released = match write.kind {
-        WriteKind::Renew => return None,
-        WriteKind::Claim { .. } => false,
-        WriteKind::Release => true,
-    };
-    let (version, lease) = (write.version.clone(), write.lease);
-    Some(Seen::Record(Sighting { version, lease, released, writer: Writer::Ours, token: Some(token) }))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::bounds::Faults;
 use crate::protocol::{
-    Candidate, Consistency, Holder, Moment, Observation, Phase, Reply, Seen, SentAt, Sighting, Version, Write,
+    Candidate, Consistency, Holder, Moment, Observation, Reply, Seen, SentAt, Sighting, Version, Write,
 };
 
 /// One acquisition of one node, numbered in the order in which they began. Part of every version it makes.
@@ -140,10 +140,6 @@ impl Node {
             _ => None,
         }
     }
-}
-
-pub(super) fn is_winding_down(phase: Phase) -> bool {
-    matches!(phase, Phase::Draining | Phase::Lost(_))
 }
 
 /// An act of a leader on something outside, with its token.

@@ -2,28 +2,21 @@
 
 use super::state::{Answer, Effect, Event, Request, Rule, State, author};
 use super::world::{Slip, Step};
-use crate::protocol::{Reply, Seen, Sighting, Version, Write, WriteKind, Writer};
+use crate::protocol::{Reply, Sighting, Version, Write, WriteKind};
+use crate::record::{self, seen};
 
 /// How far an eventually consistent read may go back.
 const PAST: usize = 2;
-
-pub(super) fn seen(record: Option<&Sighting>) -> Seen {
-    record.cloned().map_or(Seen::Absent, Seen::Record)
-}
 
 impl Step<'_> {
     /// Whether the condition of a write holds.
     fn holds(&self, write: &Write) -> bool {
         let record = self.state.record.as_ref();
-        let named = record.is_some_and(|record| write.names.contains(&record.version));
-        let owned = record.is_some_and(|record| author(&record.version).0 == author(&write.version).0);
-        let released = record.is_some_and(|record| record.released);
-        match write.kind {
-            WriteKind::Renew if self.model.slips(Slip::OwnerIsEnough) => owned && !released,
-            WriteKind::Renew => named && !released,
-            WriteKind::Claim { .. } => named || (write.or_absent && record.is_none()),
-            WriteKind::Release => named,
+        if write.kind == WriteKind::Renew && self.model.slips(Slip::OwnerIsEnough) {
+            let owned = |record: &Sighting| author(&record.version).0 == author(&write.version).0;
+            return record.is_some_and(|record| owned(record) && !record.released);
         }
+        record::holds(write, record)
     }
 
     /// The request of a node reaches the store, which answers. `back`: how many writes ago it was what a read shows.
@@ -56,15 +49,12 @@ impl Step<'_> {
         }
         let (by, _) = author(&write.version);
         let before = record.map(|record| (record.version.clone(), record.released, record.token));
-        let token = match write.kind {
-            WriteKind::Claim { token } => Some(token),
-            WriteKind::Renew | WriteKind::Release => record.and_then(|record| record.token),
-        };
+        let next = record::after(write, record);
         if let Some((version, released, last)) = before {
             let base = write.names.first().filter(|_| !write.or_absent);
             if author(&version).0 != by {
                 self.note(if released { Event::ClaimedAfterRelease } else { Event::TakenOver });
-                if token <= last {
+                if next.token <= last {
                     self.fail(Rule::Tokens);
                 }
             } else if version != write.version && Some(&version) != base {
@@ -74,13 +64,7 @@ impl Step<'_> {
         if matches!(write.kind, WriteKind::Claim { .. }) {
             self.check_exclusion(by);
         }
-        self.replace(Sighting {
-            version: write.version.clone(),
-            lease: write.lease,
-            released: write.kind == WriteKind::Release,
-            writer: Writer::Ours,
-            token,
-        });
+        self.replace(next);
         Reply::Applied
     }
 

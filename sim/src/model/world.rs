@@ -7,7 +7,8 @@ use stateright::{Model, Property};
 
 use super::bounds::{Bounds, Clock, Start};
 use super::properties;
-use super::state::{Activity, Answer, Event, Node, Request, Rule, State, is_winding_down};
+use super::state::{Activity, Answer, Event, Node, Request, Rule, State};
+use crate::lock_layer::is_winding_down;
 use crate::protocol::{Consistency, Moment, Mutant, Next, Phase, Step as Do, run_with};
 use crate::timing::Timing;
 

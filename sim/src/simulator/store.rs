@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::protocol::{Consistency, Moment, Mutant, Reply, Seen, Sighting, Version, Write, WriteKind, Writer, on};
+use crate::record;
 
 /// One acquisition of one node, from claim to release.
 pub(crate) type Acquisition = u64;
@@ -47,36 +48,28 @@ impl Store {
         self.authors.insert(version.clone(), (author, node));
     }
 
-    fn seen(record: Option<&Sighting>) -> Seen {
-        record.cloned().map_or(Seen::Absent, Seen::Record)
-    }
-
     fn now(&self) -> Seen {
-        if self.malformed { Seen::Malformed } else { Self::seen(self.record.as_ref()) }
+        if self.malformed { Seen::Malformed } else { record::seen(self.record.as_ref()) }
     }
 
     /// An eventually consistent read shows the state `back` writes ago; 0 is the present.
     pub(crate) fn read(&self, consistency: Consistency, back: usize) -> Seen {
         let past = back.checked_sub(1).and_then(|index| self.past.iter().rev().nth(index));
         match (consistency, past) {
-            (Consistency::Eventual, Some(past)) => Self::seen(past.as_ref()),
+            (Consistency::Eventual, Some(past)) => record::seen(past.as_ref()),
             (Consistency::Eventual | Consistency::Strong, _) => self.now(),
         }
     }
 
     fn condition_holds(&self, write: &Write) -> bool {
-        let Some(record) = &self.record else {
-            return write.or_absent && matches!(write.kind, WriteKind::Claim { .. });
-        };
-        // What can't be read has no version that could be named.
-        let named = write.names.contains(&record.version) && !self.malformed;
+        let record = self.record.as_ref();
         match write.kind {
-            WriteKind::Renew if on(Mutant::UnconditionalRenew) => true,
-            WriteKind::Renew if on(Mutant::OwnerOnlyRenew) => {
+            WriteKind::Renew if on(Mutant::UnconditionalRenew) => record.is_some(),
+            WriteKind::Renew if on(Mutant::OwnerOnlyRenew) => record.is_some_and(|record| {
                 !record.released && self.owner_of(&record.version) == self.owner_of(&write.version)
-            }
-            WriteKind::Renew => named && !record.released,
-            WriteKind::Claim { .. } | WriteKind::Release => named,
+            }),
+            // What can't be read has no version that could be named, and is not absent.
+            _ => !self.malformed && record::holds(write, record),
         }
     }
 
@@ -87,17 +80,7 @@ impl Store {
         }
         let next = match write.kind {
             WriteKind::Release if self.deletes => None,
-            kind => {
-                let before = self.record.as_ref().and_then(|record| record.token);
-                let token = if let WriteKind::Claim { token } = kind { Some(token) } else { before };
-                Some(Sighting {
-                    version: write.version.clone(),
-                    lease: write.lease,
-                    released: kind == WriteKind::Release,
-                    writer: Writer::Ours,
-                    token,
-                })
-            }
+            _ => Some(record::after(write, self.record.as_ref())),
         };
         self.replace(next)?;
         Ok(Reply::Applied)

@@ -18,15 +18,13 @@ use super::queue::Queue;
 use super::scenario::{DRAIN, EXTENSION, Fault, Scenario};
 use super::store::{Acquisition, HISTORY, Store};
 use super::tally::Tally;
+use crate::lock_layer::{CLAIM_TRIES, is_winding_down, own_write, terms_of};
 use crate::protocol::{
     Absence, Candidate, Consistency, Holder, Loss, Moment, Mutant, Next, Noted, Observation, Phase, ReceivedAt,
     Release, Reply, Restraint, Seen, SentAt, Sighting, Step, Version, Write, WriteKind, Writer, on,
 };
-use crate::terms_of;
 use crate::timing::Timing;
 
-/// After so many failed writes a claim is taken back; as in the lock layer.
-const CLAIM_TRIES: u32 = 3;
 /// How often the keeper compares its timers with the clock; as in the lock layer.
 const COMPARE_EVERY: u64 = 250_000_000;
 

@@ -43,15 +43,8 @@ impl World {
             Activity::Tenure(tenure) => match (open.request, answer) {
                 (Request::Write(write), Some(Answer::Write(Reply::Applied))) => {
                     let own = match write.kind {
-                        WriteKind::Renew => None,
                         WriteKind::Release if self.scenario.deletes => Some(Seen::Absent),
-                        kind => Some(Seen::Record(Sighting {
-                            version: write.version.clone(),
-                            lease: write.lease,
-                            released: kind == WriteKind::Release,
-                            writer: Writer::Ours,
-                            token: Some(tenure.holder.token()),
-                        })),
+                        _ => own_write(&write, tenure.holder.token()),
                     };
                     if let Some(own) = own {
                         node.observation.observe(own, open.sent, ReceivedAt(now), Consistency::Strong);
@@ -361,8 +354,4 @@ impl World {
         self.tally.counts.leases_extended += u64::from(times > 1);
         self.tally.counts.leases_shortened += u64::from(times == 1);
     }
-}
-
-fn is_winding_down(phase: Phase) -> bool {
-    matches!(phase, Phase::Draining | Phase::Lost(_))
 }
