@@ -125,17 +125,20 @@ fn one(seed: u64) -> ExitCode {
     }
 }
 
+fn counted(states: usize) -> String {
+    grouped(u64::try_from(states).unwrap_or(u64::MAX))
+}
+
 fn check_model(threads: usize) -> ExitCode {
     println!("| bounds | different states | generated | depth | seconds |\n| --- | ---: | ---: | ---: | ---: |");
     let (mut unique, mut holds) = (0, true);
     for bounds in Bounds::thorough() {
         let report = model::check(bounds, threads);
-        let count = |states: usize| grouped(u64::try_from(states).unwrap_or(u64::MAX));
         println!(
             "| {} | {} | {} | {} | {:.0} |",
             report.bounds,
-            count(report.unique),
-            count(report.states),
+            counted(report.unique),
+            counted(report.states),
             report.depth,
             report.took.as_secs_f64()
         );
@@ -146,7 +149,7 @@ fn check_model(threads: usize) -> ExitCode {
         unique += report.unique;
     }
     let verdict = if holds { "No violation found" } else { "Violations found" };
-    println!("\n{verdict} in {} different states.", grouped(u64::try_from(unique).unwrap_or(u64::MAX)));
+    println!("\n{verdict} in {} different states.", counted(unique));
     if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -173,13 +176,12 @@ fn print_mutants() -> ExitCode {
     let verdicts = mutants::all();
     println!("In the simulator:\n\n{}", mutants::text(&verdicts));
     println!(
-        "In the model check:\n\n| broken how | different states until it shows | what shows it |\n| --- | ---: | --- |"
+        "In the model check:\n\n| broken how | different states until it shows | what shows it | within |\n| --- | ---: | --- | --- |"
     );
     for kill in model::mutants() {
         match kill.found {
             Some((property, states)) => {
-                let states = grouped(u64::try_from(states).unwrap_or(u64::MAX));
-                println!("| {} | {states} | {property} | {} |", kill.what, kill.bounds);
+                println!("| {} | {} | {property} | {} |", kill.what, counted(states), kill.bounds);
             }
             None => println!("| {} | - | not noticed here, but in the simulator | {} |", kill.what, kill.bounds),
         }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-pub(crate) use self::scenario::{Scenario, tolerance};
+pub(crate) use self::scenario::Scenario;
 pub(crate) use self::storm::storm;
 pub(crate) use self::tally::{Tally, grouped};
 pub(crate) use self::world::{Broken, World};
@@ -96,16 +96,12 @@ pub(crate) fn fixed(scenario: &Scenario) -> impl Fn(u64, bool) -> World + Sync +
     move |seed, logging| World::new(scenario.clone(), Rng::with_seed(seed), logging)
 }
 
-/// The swarm with clocks further off than any profile bears.
+/// The swarm with clocks off by this share of what its profiles bear.
 pub(crate) fn beyond_tolerance(excess: f64) -> impl Fn(u64, bool) -> World + Sync {
     move |seed, logging| {
         let mut rng = Rng::with_seed(seed);
         let scenario = Scenario::swarm(&mut rng);
-        let timings = scenario.settings.iter().map(|setting| setting.timing).chain(scenario.rollout);
-        let bears = timings.map(|timing| tolerance(&timing)).min().unwrap_or_default();
-        #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "parts per million")]
-        let drift = (bears as f64 * excess) as i64;
-        World::new(scenario.with_clocks_off_by(drift), rng, logging)
+        World::new(scenario.with_clocks_off_by(excess), rng, logging)
     }
 }
 
@@ -117,5 +113,6 @@ pub(crate) fn report((seed, broken): &Found) -> String {
         broken.log[tail..].join("\n")
     )
 }
+
 #[cfg(test)]
 mod tests;

@@ -111,11 +111,14 @@ fn maybe(rng: &mut Rng, most: f64) -> f64 {
     if rng.bool() { rng.f64() * most } else { 0.0 }
 }
 
-/// The rate error up to which `V + g <= L (1 - rho) / (1 + rho)` holds, in parts per million.
-#[allow(clippy::cast_possible_truncation, reason = "less than a million")]
-pub(crate) fn tolerance(timing: &Timing) -> i64 {
-    let (lease, ends) = (timing.lease().as_secs_f64(), (timing.validity() + timing.guard()).as_secs_f64());
-    ((lease - ends) / (lease + ends) * 1e6).floor() as i64
+/// The rate error up to which `V + g <= L (1 - rho) / (1 + rho)` holds for all of these, in parts per million.
+fn tolerance(timings: impl Iterator<Item = Timing>) -> i64 {
+    #[allow(clippy::cast_possible_truncation, reason = "less than a million")]
+    let bears = |timing: Timing| {
+        let (lease, ends) = (timing.lease().as_secs_f64(), (timing.validity() + timing.guard()).as_secs_f64());
+        ((lease - ends) / (lease + ends) * 1e6).floor() as i64
+    };
+    timings.map(bears).min().unwrap_or_default()
 }
 
 impl Scenario {
@@ -171,7 +174,7 @@ impl Scenario {
         let at_tolerance = !foreign && rng.u8(0..4) == 0;
         #[allow(clippy::cast_possible_truncation, reason = "at most half a million")]
         let promised = (common.max_drift() * 1e6) as i64;
-        let bears = timings.iter().chain(&rollout).map(tolerance).min().unwrap_or_default();
+        let bears = tolerance(timings.into_iter().chain(rollout));
         let bound = if at_tolerance { bears } else { promised };
         let extreme = at_tolerance || rng.u8(0..3) == 0;
         let drift = |rng: &mut Rng| {
@@ -225,12 +228,19 @@ impl Scenario {
         }
     }
 
-    /// The same with the leader's clock slow and all others fast, by so many parts per million, whatever was promised.
-    pub(crate) fn with_clocks_off_by(mut self, drift: i64) -> Self {
+    /// The same with the leader's clock slow and all others fast, by this share of what the profiles bear.
+    pub(crate) fn with_clocks_off_by(mut self, excess: f64) -> Self {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "parts per million")]
+        let drift = (tolerance(self.timings()) as f64 * excess) as i64;
         self.settings.iter_mut().for_each(|setting| setting.drift = drift);
         self.settings[0].drift = -drift;
         self.at_tolerance = true;
         self
+    }
+
+    /// Of every candidate, now or later.
+    fn timings(&self) -> impl Iterator<Item = Timing> {
+        self.settings.iter().map(|setting| setting.timing).chain(self.rollout)
     }
 
     pub(crate) fn is_default(&self) -> bool {
@@ -259,8 +269,7 @@ impl Scenario {
     /// The bound on the time to a holder once faults have stopped: lease of a foreign holder, poll, four operations, the
     /// retry cap, what is still in the network, work that winds down, and how long others go first; by the slowest clock.
     pub(crate) fn liveness_bound(&self) -> Duration {
-        let timings = || self.settings.iter().map(|setting| setting.timing).chain(self.rollout);
-        let longest = |of: fn(&Timing) -> Duration| timings().map(|timing| of(&timing)).max().unwrap_or_default();
+        let longest = |of: fn(&Timing) -> Duration| self.timings().map(|timing| of(&timing)).max().unwrap_or_default();
         let slowest = self.settings.iter().map(|setting| -setting.drift).chain([-self.foreign_drift, 0]).max();
         #[allow(clippy::cast_precision_loss, reason = "parts per million")]
         let slowness = 1.0 / (1.0 - slowest.unwrap_or_default() as f64 / 1e6);

@@ -42,7 +42,8 @@ enum Event {
         node: usize,
         life: u32,
         flight: u64,
-        answer: Answer,
+        /// `None`: the server refuses to work, which to the machines is the same as no answer.
+        answer: Option<Answer>,
     },
     Work {
         node: usize,
@@ -69,8 +70,6 @@ enum Event {
 enum Answer {
     Write(Reply),
     Read(Seen),
-    /// The server refuses to work.
-    Error,
 }
 
 /// Which invariant broke, and what happened before.
@@ -301,7 +300,7 @@ impl World {
     /// Something reaches a running node.
     fn tell(&mut self, node: usize, event: Event) {
         match event {
-            Event::Answer { flight, answer, .. } => self.answer(node, flight, Some(answer)),
+            Event::Answer { flight, answer, .. } => self.answer(node, flight, answer),
             // The machines know nothing of it.
             Event::Work { acquisition, .. } => return self.work(node, acquisition),
             Event::Restart { .. } => self.restart(node),

@@ -24,7 +24,6 @@ impl World {
     pub(super) fn answer(&mut self, index: usize, flight: u64, answer: Option<Answer>) {
         let Some(open) = self.nodes[index].flight.take_if(|open| open.id == flight) else { return };
         (self.nodes[index].timers.retry, self.nodes[index].timers.timeout) = (NEVER, NEVER);
-        let answer = answer.filter(|answer| !matches!(answer, Answer::Error));
         let (now, spread) = (self.local(index), self.rng.f64());
         self.say(index, || format!("hears {answer:?}"));
         let node = &mut self.nodes[index];
@@ -37,7 +36,7 @@ impl World {
                     self.tally.counts.stale_reads += u64::from(noted == Noted::Stale);
                     candidate.answered(&node.observation, now);
                 }
-                Some(Answer::Write(_) | Answer::Error) => {}
+                Some(Answer::Write(_)) => {}
                 None => candidate.failed(true, now, spread),
             },
             Activity::Tenure(tenure) => match (open.request, answer) {
@@ -219,7 +218,7 @@ impl World {
         }
         let (drain, stubborn) = (self.rng.f64(), self.scenario.stubborn);
         let stubborn = self.happens(stubborn);
-        let (true_now, forged) = (self.now, self.scenario.has_operator());
+        let forged = self.scenario.has_operator();
         let Some(tenure) = self.nodes[index].tenure() else { return };
         let (phase, acquisition) = (tenure.holder.phase(), tenure.acquisition);
         let (held_until, hard) = (tenure.holder.held_until(), tenure.holder.hard_deadline());
@@ -227,7 +226,7 @@ impl World {
         if cell.was_over && held_until.is_some() {
             return self.fail(format!("R8: node {index} holds again what was over"));
         }
-        let (before, had_fired) = (cell.valid_until, cell.token_fired);
+        let before = cell.valid_until;
         let (mut told, mut early) = (None, None);
         cell.valid_until = held_until;
         if let Phase::Lost(loss) = phase
@@ -255,7 +254,7 @@ impl World {
         if let Some(valid_until) = told {
             self.check_told(index, valid_until);
         }
-        self.note_end(index, acquisition, before, had_fired, true_now);
+        self.note_end(index, acquisition, before);
     }
 
     /// Moves on when work has ended, or is past its bound.
@@ -282,17 +281,17 @@ impl World {
     }
 
     /// When a term ended, for the measure of what comes after it.
-    fn note_end(&mut self, index: usize, acquisition: Acquisition, before: Option<Moment>, had_fired: bool, now: u64) {
-        let node = &mut self.nodes[index];
+    fn note_end(&mut self, index: usize, acquisition: Acquisition, before: Option<Moment>) {
+        let (now, node) = (self.now, &mut self.nodes[index]);
         let clock = node.clock;
         let Some(cell) = node.cell() else { return };
-        let (until, fires) = (cell.valid_until, cell.token_fired && !had_fired);
+        let (until, fired) = (cell.valid_until, cell.token_fired);
         let Some(last) = node.last_term.as_mut().filter(|last| last.acquisition == acquisition) else { return };
         if until != before {
             last.valid_until = until.map_or(last.valid_until.min(now), |until| clock.true_time(until));
         }
-        if fires {
-            last.fired = Some(now);
+        if fired {
+            last.fired.get_or_insert(now);
         }
     }
 
@@ -334,10 +333,6 @@ impl World {
             tenure.holder.work_ended(now);
         }
         self.tally.counts.resigns += 1;
-        let true_now = self.now;
-        if let Some(last) = self.nodes[index].last_term.as_mut() {
-            last.fired = Some(true_now);
-        }
     }
 
     /// Changes what every write of a held lease promises, with a heartbeat now.

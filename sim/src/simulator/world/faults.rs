@@ -142,8 +142,7 @@ impl World {
         if self.rng.bool() {
             // Whoever broke it mends it, before the quiet end at the latest.
             self.store.malformed = self.store.record.is_some() && self.rng.bool();
-            let at = (self.now + self.rng.u64(0..60_000_000_000)).min(self.quiet);
-            self.queue.push(at, Event::Mend);
+            self.mend_later();
             if self.store.malformed {
                 return Ok(());
             }
@@ -151,8 +150,7 @@ impl World {
         self.versions += 1;
         let writer = *self.rng.choice(&[Writer::Ours, Writer::Foreign, Writer::Newer]).unwrap_or(&Writer::Ours);
         if writer == Writer::Newer {
-            let at = (self.now + self.rng.u64(0..60_000_000_000)).min(self.quiet);
-            self.queue.push(at, Event::Mend);
+            self.mend_later();
         }
         let lease = self.nodes[0].timing.lease();
         self.store.forge(Sighting {
@@ -162,6 +160,11 @@ impl World {
             writer,
             token: self.rng.bool().then(|| self.rng.u64(0..100)),
         })
+    }
+
+    fn mend_later(&mut self) {
+        let at = (self.now + self.rng.u64(0..60_000_000_000)).min(self.quiet);
+        self.queue.push(at, Event::Mend);
     }
 
     /// What can't be read, or is of a newer format, is put right: it is marked released.

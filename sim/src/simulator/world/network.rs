@@ -87,9 +87,9 @@ impl World {
         let refuses = self.outage.contains(&self.now) || self.happens(throttle);
         let answer = if refuses {
             self.tally.counts.throttled += 1;
-            Answer::Error
+            None
         } else {
-            match request {
+            Some(match request {
                 Request::Read(consistency) => {
                     let stale = self.scenario.stale;
                     let back = if self.happens(stale) { self.rng.usize(0..=HISTORY) } else { 0 };
@@ -103,7 +103,7 @@ impl World {
                     }
                     Answer::Write(reply)
                 }
-            }
+            })
         };
         if !answered || self.nodes[node].life != life || self.nodes[node].replies_cut_until > self.now {
             return;
