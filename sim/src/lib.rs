@@ -9,6 +9,7 @@ mod protocol;
 mod timing;
 
 pub mod cli;
+mod clock;
 mod comparison;
 #[cfg(test)]
 mod deadline;

@@ -1,7 +1,6 @@
 //! A seeded simulator: three nodes with clocks of their own, one store, a network that loses, delays and repeats,
 //! processes that freeze and crash, machines that sleep, operators that meddle. Everything is drawn from the seed.
 
-mod clock;
 mod foreign;
 mod node;
 mod queue;

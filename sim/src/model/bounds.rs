@@ -163,35 +163,3 @@ impl fmt::Display for Bounds {
         faults.iter().filter(|(count, _)| *count > 0).try_for_each(|(count, what)| write!(f, ", {count} {what}"))
     }
 }
-
-/// A clock that is off by a constant rate. It shows whole nanoseconds.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Clock {
-    rate: u64,
-}
-
-/// What every clock shows at the beginning.
-const ORIGIN: u64 = 1_000_000_000;
-
-impl Clock {
-    pub(super) fn slow(off: u32) -> Self {
-        Self { rate: PER_MILLION - u64::from(off) }
-    }
-
-    pub(super) fn fast(off: u32) -> Self {
-        Self { rate: PER_MILLION + u64::from(off) }
-    }
-
-    pub(super) fn local(self, time: u64) -> u64 {
-        ORIGIN + scaled(time, self.rate, PER_MILLION, 0)
-    }
-
-    /// The first true time at which the clock shows `local`.
-    pub(super) fn true_time(self, local: u64) -> u64 {
-        scaled(local.saturating_sub(ORIGIN), PER_MILLION, self.rate, u128::from(self.rate) - 1)
-    }
-}
-
-fn scaled(value: u64, by: u64, over: u64, round: u128) -> u64 {
-    u64::try_from((u128::from(value) * u128::from(by) + round) / u128::from(over)).unwrap_or(u64::MAX)
-}

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use stateright::{Model, Property};
 
-use super::bounds::{Bounds, Clock, Start};
+use super::bounds::{Bounds, Start};
 use super::properties;
 use super::state::{Activity, Answer, Event, Node, Request, Rule, State};
+use crate::clock::LocalClock;
 use crate::lock_layer::is_winding_down;
 use crate::protocol::{Consistency, Moment, Mutant, Next, Phase, Step as Do, run_with};
 use crate::timing::Timing;
@@ -94,13 +95,13 @@ impl Election {
         self.slip == Some(slip)
     }
 
-    fn clock(&self, index: usize) -> Clock {
-        let off = self.bounds.drift;
-        if index == 0 { Clock::slow(off) } else { Clock::fast(off) }
+    fn clock(&self, index: usize) -> LocalClock {
+        let off = i64::from(self.bounds.drift);
+        LocalClock::new(ORIGIN, if index == 0 { -off } else { off })
     }
 
     pub(super) fn local(&self, index: usize, time: u64) -> Moment {
-        Moment::from_nanos(self.clock(index).local(time))
+        self.clock(index).local(time)
     }
 
     /// How long work may wind down after a voluntary end.
@@ -143,7 +144,7 @@ impl Election {
         let guard = self.timing.guard();
         let mut next = None;
         let mut consider = |index: usize, moment: Moment| {
-            let at = self.clock(index).true_time(moment.nanos());
+            let at = self.clock(index).true_time(moment);
             if at > state.now && next.is_none_or(|next| at < next) {
                 next = Some(at);
             }
@@ -378,6 +379,9 @@ impl<'a> Step<'a> {
         }
     }
 }
+
+/// What every clock shows at the beginning.
+const ORIGIN: u64 = 1_000_000_000;
 
 /// Two clocks, each of which shows whole nanoseconds.
 const ROUNDING: Duration = Duration::from_nanos(2);

@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
+use crate::clock::LocalClock;
 use crate::protocol::{Moment, Seen, Version};
-
-use super::clock::LocalClock;
 
 /// Acts on a lease that ended this share of it ago.
 const LATE: u32 = 10;

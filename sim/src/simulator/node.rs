@@ -3,10 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::clock::LocalClock;
 use crate::protocol::{Candidate, Consistency, Holder, Moment, Mutant, Observation, SentAt, Version, Write, on};
 use crate::timing::Timing;
 
-use super::clock::LocalClock;
 use super::store::Acquisition;
 
 pub(crate) const NEVER: u64 = u64::MAX;

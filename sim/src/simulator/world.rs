@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::clock::LocalClock;
 use super::foreign::{Foreign, ForeignOp};
 use super::node::{Activity, Cell, Flight, LastTerm, NEVER, Node, Request, Tenure, Timers};
 use super::queue::Queue;
 use super::scenario::{DRAIN, EXTENSION, Fault, Scenario};
 use super::store::{Acquisition, HISTORY, Store};
 use super::tally::Tally;
+use crate::clock::LocalClock;
 use crate::lock_layer::{CLAIM_TRIES, is_winding_down, own_write, terms_of};
 use crate::protocol::{
     Absence, Candidate, Consistency, Holder, Loss, Moment, Mutant, Next, Noted, Observation, Phase, ReceivedAt,
