@@ -6,8 +6,14 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::http::HttpRequest;
+use aws_sdk_dynamodb::config::{HttpClient, RuntimeComponents, SharedHttpClient};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
 use dynamo_elector::{Call, Embedded, Error, ErrorKind, Fault, Faults, Leadership, Service, WorkResult};
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
@@ -131,6 +137,47 @@ pub(crate) struct Idle;
 impl Service for Idle {
     async fn on_elected(&mut self, _: Leadership) -> WorkResult {
         Ok(())
+    }
+}
+
+/// The same client with something between it and its store, which carries each request on or does not.
+pub(crate) fn between<F>(client: &Client, carry: F) -> Client
+where
+    F: Fn(HttpRequest, &SharedHttpConnector) -> HttpConnectorFuture + Send + Sync + 'static,
+{
+    let store = client.config().http_client().expect("the embedded engine is an HTTP client");
+    let between = Between { carry: Arc::new(carry), store };
+    Client::from_conf(client.config().to_builder().http_client(between).build())
+}
+
+/// `S` is the store as a client, or as one connector of it.
+struct Between<F, S> {
+    carry: Arc<F>,
+    store: S,
+}
+
+impl<F, S> std::fmt::Debug for Between<F, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Between").finish_non_exhaustive()
+    }
+}
+
+impl<F> HttpClient for Between<F, SharedHttpClient>
+where
+    F: Fn(HttpRequest, &SharedHttpConnector) -> HttpConnectorFuture + Send + Sync + 'static,
+{
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        let store = self.store.http_connector(settings, components);
+        SharedHttpConnector::new(Between { carry: Arc::clone(&self.carry), store })
+    }
+}
+
+impl<F> HttpConnector for Between<F, SharedHttpConnector>
+where
+    F: Fn(HttpRequest, &SharedHttpConnector) -> HttpConnectorFuture + Send + Sync + 'static,
+{
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        (self.carry)(request, &self.store)
     }
 }
 

@@ -52,13 +52,17 @@ fn clock() -> Instant {
     Instant::now()
 }
 
-fn sdk(endpoint: &str, credentials: &ShortLived) -> Client {
-    let config = aws_sdk_dynamodb::Config::builder()
+/// Of a client for a server on this host.
+fn config(endpoint: &str, credentials: impl ProvideCredentials + 'static) -> aws_sdk_dynamodb::config::Builder {
+    aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static("eu-central-1"))
         .endpoint_url(endpoint)
-        .credentials_provider(credentials.clone());
-    Client::from_conf(config.build())
+        .credentials_provider(credentials)
+}
+
+fn sdk(endpoint: &str, credentials: &ShortLived) -> Client {
+    Client::from_conf(config(endpoint, credentials.clone()).build())
 }
 
 /// A user's runtime that has used the same client before, and a leadership won in it.

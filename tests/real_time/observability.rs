@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamo_elector::{Elector, Embedded, LockClient, Timing};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -79,12 +78,7 @@ impl<S: tracing::Subscriber> Layer<S> for OwnThreads {
 fn no_credentials_and_no_data_are_traced_or_scraped() {
     let (traced, metrics, server) = (OwnThreads::record(), global_recorder(), Server::start());
     let credentials = Credentials::new("secret-id", "secret-key", Some("secret-session".into()), None, "test");
-    let config = aws_sdk_dynamodb::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::from_static("eu-central-1"))
-        .endpoint_url(server.url())
-        .credentials_provider(credentials);
-    let client = aws_sdk_dynamodb::Client::from_conf(config.build());
+    let client = aws_sdk_dynamodb::Client::from_conf(crate::config(&server.url(), credentials).build());
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let builder = LockClient::builder(&client, "locks").owner("traced-node").create_table();
         let locks = builder.timing(Timing::aggressive()).build().await.unwrap();

@@ -76,6 +76,11 @@ async fn answer(
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let (status, body) = engine.dispatch(&target, body.to_vec()).await;
     state.writes.fetch_add(usize::from(target.ends_with("UpdateItem")), Ordering::SeqCst);
+    Ok(response(status, body))
+}
+
+/// What the engine answers, as DynamoDB sends it.
+pub(crate) fn response(status: u16, body: Vec<u8>) -> Response<Full<Bytes>> {
     let response = Response::builder().status(status).header("content-type", "application/x-amz-json-1.0");
-    Ok(response.body(Full::new(Bytes::from(body))).unwrap())
+    response.body(Full::new(Bytes::from(body))).unwrap()
 }

@@ -4,15 +4,14 @@ use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::http::{HttpRequest, HttpResponse};
-use aws_sdk_dynamodb::config::{HttpClient, RuntimeComponents, SharedHttpClient};
-use aws_smithy_runtime_api::client::http::{
-    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-};
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use dynamo_elector::{Call, Elector, Fault};
 use futures::StreamExt;
 use tokio::time::Instant;
+
+use crate::support::between;
 
 #[derive(Debug, Clone)]
 pub(super) struct Journal {
@@ -48,9 +47,16 @@ impl Journal {
 
     /// The same client, whose answers are noted when they arrive.
     pub(super) fn overhear(&self, who: &str, client: &Client) -> Client {
-        let inner = client.config().http_client().expect("the embedded engine is an HTTP client");
-        let http = Overheard { who: who.to_owned(), journal: self.clone(), inner };
-        Client::from_conf(client.config().to_builder().http_client(http).build())
+        let (who, journal) = (who.to_owned(), self.clone());
+        between(client, move |request, store| {
+            let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
+            let (who, journal, answer) = (who.clone(), journal.clone(), store.call(request));
+            HttpConnectorFuture::new(async move {
+                let answer = answer.await;
+                journal.line(&who, &told(&target, &answer));
+                answer
+            })
+        })
     }
 
     /// Notes every transition, and hands the numbers of the elected to `elected`.
@@ -64,39 +70,6 @@ impl Journal {
                 }
             }
         });
-    }
-}
-
-#[derive(Debug)]
-struct Overheard {
-    who: String,
-    journal: Journal,
-    inner: SharedHttpClient,
-}
-
-impl HttpClient for Overheard {
-    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
-        let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(Tap { who: self.who.clone(), journal: self.journal.clone(), inner })
-    }
-}
-
-#[derive(Debug)]
-struct Tap {
-    who: String,
-    journal: Journal,
-    inner: SharedHttpConnector,
-}
-
-impl HttpConnector for Tap {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
-        let (who, journal, answer) = (self.who.clone(), self.journal.clone(), self.inner.call(request));
-        HttpConnectorFuture::new(async move {
-            let answer = answer.await;
-            journal.line(&who, &told(&target, &answer));
-            answer
-        })
     }
 }
 

@@ -7,17 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::http::{HttpRequest, HttpResponse};
-use aws_sdk_dynamodb::config::{HttpClient, RuntimeComponents, SharedHttpClient};
-use aws_smithy_runtime_api::client::http::{
-    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-};
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture};
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use http_body::{Body, Frame};
 use hyper::body::Bytes;
 
-use crate::support::sleep;
+use crate::support::{between, sleep};
 
 pub(super) type Answer = Arc<dyn Fn() -> HttpResponse + Send + Sync>;
 
@@ -33,17 +30,23 @@ pub(super) struct Hostile {
     state: Arc<Mutex<State>>,
 }
 
-impl std::fmt::Debug for Hostile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hostile").finish_non_exhaustive()
-    }
-}
-
 impl Hostile {
     pub(super) fn before(&self, client: &Client) -> Client {
-        let inner = client.config().http_client().expect("the embedded engine is an HTTP client");
-        let http = InItsPlace { hostile: self.clone(), inner };
-        Client::from_conf(client.config().to_builder().http_client(http).build())
+        let state = Arc::clone(&self.state);
+        between(client, move |request, store| {
+            let state = state.lock().unwrap();
+            if let Some(answer) = &state.answer {
+                return HttpConnectorFuture::ready(Ok(answer()));
+            }
+            let (content_type, answer) = (state.content_type, store.call(request));
+            HttpConnectorFuture::new(async move {
+                let mut answer = answer.await?;
+                if let Some(content_type) = content_type {
+                    answer.headers_mut().insert("content-type", content_type);
+                }
+                Ok(answer)
+            })
+        })
     }
 
     /// From now on every answer is this one, or again the store's.
@@ -54,42 +57,6 @@ impl Hostile {
     /// From now on the store's answers say that they are of this type.
     pub(super) fn label(&self, content_type: &'static str) {
         self.state.lock().unwrap().content_type = Some(content_type);
-    }
-}
-
-#[derive(Debug)]
-struct InItsPlace {
-    hostile: Hostile,
-    inner: SharedHttpClient,
-}
-
-impl HttpClient for InItsPlace {
-    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
-        let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(Line { hostile: self.hostile.clone(), inner })
-    }
-}
-
-#[derive(Debug)]
-struct Line {
-    hostile: Hostile,
-    inner: SharedHttpConnector,
-}
-
-impl HttpConnector for Line {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let state = self.hostile.state.lock().unwrap();
-        if let Some(answer) = &state.answer {
-            return HttpConnectorFuture::ready(Ok(answer()));
-        }
-        let (content_type, answer) = (state.content_type, self.inner.call(request));
-        HttpConnectorFuture::new(async move {
-            let mut answer = answer.await?;
-            if let Some(content_type) = content_type {
-                answer.headers_mut().insert("content-type", content_type);
-            }
-            Ok(answer)
-        })
     }
 }
 

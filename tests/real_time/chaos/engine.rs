@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use dynamo_elector::{Embedded, LockClient};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::BodyExt;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+
+use crate::server::response;
 
 pub(crate) const LOCKS: &str = "locks";
 pub(crate) const EFFECTS: &str = "effects";
@@ -60,9 +62,7 @@ pub(crate) async fn serve(effects: &Effects) -> SocketAddr {
                         let _ = sender.send(table.serve(&target, body).await);
                     });
                     let (status, body) = receiver.await.unwrap_or((400, Vec::new()));
-                    let response = Response::builder().status(status);
-                    let response = response.header("content-type", "application/x-amz-json-1.0");
-                    Ok::<_, Infallible>(response.body(Full::new(Bytes::from(body))).unwrap())
+                    Ok::<_, Infallible>(response(status, body))
                 }
             });
             let connection = hyper::server::conn::http1::Builder::new();
