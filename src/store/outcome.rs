@@ -26,7 +26,7 @@ where
         }
         SdkError::ServiceError(service) => {
             let error = service.err();
-            by_code(&at, &told(error.code().unwrap_or("no code")), &told(error.message().unwrap_or_default()))
+            by_code(&at, error.code().unwrap_or("no code"), error.message().unwrap_or_default())
         }
         // Unparsable answers, and whatever later versions of the SDK add.
         _ => (ErrorKind::Unavailable, format!("{at} got an answer that is none of DynamoDB's")),
@@ -34,7 +34,8 @@ where
     Error::new(kind, message).with_source(Box::new(error) as BoxError)
 }
 
-/// What a server says, for one line of a log: it may say anything, at any length.
+/// What a server says, for one line of a log: it may say anything, at any length. Only for people: what it means is read
+/// from all of it.
 fn told(text: &str) -> String {
     const LONGEST: usize = 200;
     let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
@@ -110,10 +111,11 @@ fn by_code(at: &str, code: &str, message: &str) -> (ErrorKind, String) {
         "ValidationException" => (
             ErrorKind::TableUnfit,
             format!(
-                "{at} was refused ({message}): check the table's key names and types against the client's settings"
+                "{at} was refused ({}): check the table's key names and types against the client's settings",
+                told(message)
             ),
         ),
-        _ => (ErrorKind::Unavailable, format!("{at} failed on the server's side ({code})")),
+        _ => (ErrorKind::Unavailable, format!("{at} failed on the server's side ({})", told(code))),
     }
 }
 
@@ -127,6 +129,13 @@ mod tests {
         let long = told(&"ü".repeat(100_000));
         assert_eq!((long.chars().count(), long.ends_with('…')), (201, true));
         assert_eq!(told(&"ü".repeat(200)), "ü".repeat(200));
+    }
+
+    #[test]
+    fn a_message_means_what_all_of_it_says() {
+        let (kind, message) = by_code("x", "ValidationException", &format!("{} size", "y".repeat(1_000)));
+        assert_eq!(kind, ErrorKind::InvalidInput);
+        assert!(message.len() < 100, "{message}");
     }
 
     #[test]

@@ -264,6 +264,7 @@ fn expected(code: &str, message: &str) -> ErrorKind {
             &[
                 "InvalidSignatureException",
                 "RequestTimeTooSkewed",
+                "RequestExpired",
                 "SignatureDoesNotMatch",
                 "AccessDeniedException",
                 "UnrecognizedClientException",
@@ -273,6 +274,7 @@ fn expected(code: &str, message: &str) -> ErrorKind {
                 "MissingAuthenticationTokenException",
                 "MissingAuthenticationToken",
                 "IncompleteSignatureException",
+                "IncompleteSignature",
                 "NotAuthorized",
                 "OptInRequired",
             ],
