@@ -43,6 +43,9 @@ expected! {
     "R9" "validity waits for a timer to fire": ValidUntilToldOtherwise breaks "I1";
     "R9" "after a suspend the keeper waits for its timers": NoComparison breaks "R9";
     "R9" "a follower trusts the holder's wall clock": WallClockExpiry breaks "I1";
+    "I6" "a follower waits for three leases": WaitsThrice breaks "I6";
+    "I7" "a follower polls twice as often as its timing says": PollsTwice breaks "I7";
+    "I7" "a leader renews twice as often as its timing says": BeatsTwice breaks "I7";
     "R14" "a foreign holder gets no margin": ForeignWithoutMargin breaks "I1";
     "R14" "a record of a newer format is taken over": NewerTakenOver breaks "R14";
     "margin" "the holder believes in the whole lease": ValidityIsLease breaks "I1";

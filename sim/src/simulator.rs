@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-pub(crate) use self::scenario::Scenario;
+pub(crate) use self::scenario::{Judged, Scenario};
 pub(crate) use self::storm::storm;
 pub(crate) use self::tally::{Tally, grouped};
 pub(crate) use self::world::{Broken, World};
@@ -96,11 +96,11 @@ pub(crate) fn fixed(scenario: &Scenario) -> impl Fn(u64, bool) -> World + Sync +
 }
 
 /// The swarm with clocks off by this share of what its profiles bear.
-pub(crate) fn beyond_tolerance(excess: f64) -> impl Fn(u64, bool) -> World + Sync {
+pub(crate) fn beyond_tolerance(excess: f64, judged: Judged) -> impl Fn(u64, bool) -> World + Sync {
     move |seed, logging| {
         let mut rng = Rng::with_seed(seed);
-        let scenario = Scenario::swarm(&mut rng);
-        World::new(scenario.with_clocks_off_by(excess), rng, logging)
+        let scenario = Scenario { judged, ..Scenario::swarm(&mut rng).with_clocks_off_by(excess) };
+        World::new(scenario, rng, logging)
     }
 }
 

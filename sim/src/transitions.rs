@@ -744,13 +744,16 @@ mod follower {
         assert_eq!(refused.next(&free, at(500)), claim("x"));
         refused.refused(Noted::Same, at(500));
         assert_eq!(refused.next(&free, at(500)), Next::Wait(at(500 + poll)), "no tight loop");
-        assert_eq!(refused.next(&free, at(500 + poll)), claim("x"));
+        assert_eq!(refused.next(&free, at(500 + poll)), Next::Read(Consistency::Eventual), "it is looked at first");
+        refused.answered(&free, at(510 + poll));
+        assert_eq!(refused.next(&free, at(510 + poll)), claim("x"));
         // Failures back off: P/8, doubled, up to P, and ten times that where only a human helps.
         let mut failed = candidate();
         for expected in [250, 500, 1_000, 1_000] {
             failed.failed(true, at(0), 1.0);
             assert_eq!(failed.next(&unknown, at(0)), Next::Wait(at(expected)));
             assert_eq!(failed.next(&free, at(0)), Next::Wait(at(expected)), "even when it is free");
+            assert_eq!(failed.next(&free, at(expected)), Next::Read(Consistency::Eventual), "and a read tells more");
         }
         for _ in 0..10 {
             failed.failed(false, at(0), 1.0);

@@ -173,7 +173,6 @@ impl Campaign {
             && let Some(error) = self.fencing_obstacle(base)
         {
             // A leadership always has a token. Somebody may change the record: look on, at leisure.
-            self.read(Consistency::Eventual).await;
             self.request.watcher.note(Note::Obstacle(Some(&error)));
             self.candidate.blocked(self.now());
             return Ok(None);

@@ -378,9 +378,10 @@ impl Candidate {
                 Next::Wait(claims_from.min(self.not_before))
             }
             Verdict::Free { .. } if now < claims_from => read(),
-            // After a failure even a free record waits for the pace: no storm when the store recovers.
+            // After a failure even what looks free waits for the pace, and is looked at first: a read costs least while the
+            // store fails, and leaves nothing behind that must be taken back.
             Verdict::Free { base } if self.failures == 0 => Next::Claim { base, token: known.next_token() },
-            Verdict::Free { base } => paced(Next::Claim { base, token: known.next_token() }),
+            Verdict::Free { .. } => paced(read()),
             // The take-over is fired by its own timer, not at the next poll.
             Verdict::HeldUntil(at) if now < self.not_before => Next::Wait(at.min(self.not_before)),
             Verdict::HeldUntil(_) => read(),

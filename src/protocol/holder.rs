@@ -11,7 +11,8 @@ use super::message::{
 };
 use super::mutant;
 
-/// The first pause after a failed write. Doubles, up to a quarter of the heartbeat.
+/// The first pause after a failed write. Doubles, up to a quarter of the heartbeat; for a release, which saves no lease, up to
+/// the heartbeat.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Who decides when a heartbeat is due.
@@ -367,7 +368,7 @@ impl Holder {
             return self.settle(self.memory.latest().unwrap_or_default(), now, spread);
         }
         self.misses = self.misses.saturating_add(1);
-        let cap = self.terms.heartbeat / 4;
+        let cap = if self.phase == Phase::Releasing { self.terms.heartbeat } else { self.terms.heartbeat / 4 };
         let pause = FIRST_BACKOFF.saturating_mul(1 << self.misses.min(10)).min(cap);
         let on_demand = self.terms.renewal == Renewal::OnDemand;
         self.next_send = match self.phase {

@@ -57,6 +57,12 @@ pub(crate) enum Mutant {
     NoComparison,
     /// R9 broken: a follower trusts the time that the holder wrote into the record.
     WallClockExpiry,
+    /// I6 broken: a follower waits for three leases.
+    WaitsThrice,
+    /// I7 broken: a follower polls twice as often as its timing says.
+    PollsTwice,
+    /// I7 broken: a leader renews twice as often as its timing says.
+    BeatsTwice,
 
     // No rule of ours, but what others do: for comparison.
     /// A renewal names the last acknowledged version alone, and a refused one is a loss.

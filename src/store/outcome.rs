@@ -34,11 +34,17 @@ where
     Error::new(kind, message).with_source(Box::new(error) as BoxError)
 }
 
+/// Ends or turns around a line of text.
+fn breaks_a_line(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// What a server says, for one line of a log: it may say anything, at any length. Only for people: what it means is read
 /// from all of it.
 fn told(text: &str) -> String {
     const LONGEST: usize = 200;
-    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let clean = text.chars().map(|c| if breaks_a_line(c) { ' ' } else { c });
     let mut short: String = clean.take(LONGEST).collect();
     if text.chars().nth(LONGEST).is_some() {
         short.push('…');

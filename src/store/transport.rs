@@ -86,15 +86,26 @@ impl Intercept for Answers {
     }
 }
 
-/// Whether a body with the status 200 is one that DynamoDB sends: an object, empty or with members of its own, which
-/// begin with a capital letter. Errors have `__type`, `code` and `message`, or `Message`.
+/// What an answer to any of our requests may begin with, as the API reference of DynamoDB has it.
+const MEMBERS: [&str; 11] = [
+    "Item",
+    "Items",
+    "Attributes",
+    "ConsumedCapacity",
+    "ItemCollectionMetrics",
+    "Count",
+    "ScannedCount",
+    "LastEvaluatedKey",
+    "Table",
+    "TableDescription",
+    "TimeToLiveDescription",
+];
+
+/// Whether a body with the status 200 is one that DynamoDB sends: an object, empty or with members that it knows.
 fn is_answer(body: &[u8]) -> bool {
-    let Some(rest) = body.trim_ascii().strip_prefix(b"{") else { return false };
-    match rest.trim_ascii_start() {
-        b"}" => true,
-        [b'"', first, ..] if first.is_ascii_uppercase() => !rest.trim_ascii_start().starts_with(b"\"Message\""),
-        _ => false,
-    }
+    let Some(rest) = body.trim_ascii().strip_prefix(b"{").map(<[u8]>::trim_ascii_start) else { return false };
+    let name = rest.strip_prefix(b"\"").and_then(|name| name.split(|byte| *byte == b'"').next());
+    rest == b"}" || name.is_some_and(|name| MEMBERS.iter().any(|member| member.as_bytes() == name))
 }
 
 #[cfg(test)]
@@ -117,6 +128,9 @@ mod tests {
             r#"{ "message":"x"}"#,
             r#"{"Message":null}"#,
             r#"{"code":1}"#,
+            r#"{"Status":"UP"}"#,
+            r#"{"Item"#,
+            r#"{"item":{}}"#,
         ] {
             assert!(!is_answer(body.as_bytes()), "{body}");
         }

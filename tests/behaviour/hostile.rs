@@ -90,6 +90,7 @@ fn answers() -> Vec<(&'static str, u16, Vec<u8>)> {
         ("a page of a gateway", 502, b"<html><h1>502 Bad Gateway</h1></html>".to_vec()),
         ("an error without its status", 200, error.as_bytes().to_vec()),
         ("another error without its status", 200, br#"{"message":"Internal server error"}"#.to_vec()),
+        ("a probe of another service", 200, br#"{"Status":"UP"}"#.to_vec()),
         ("JSON of another kind", 200, b"[]".to_vec()),
         ("null", 200, b"null".to_vec()),
         ("half an answer", 200, br#"{"Item":{"key":{"S":"e"},"ownerName":{"S":"no"#.to_vec()),

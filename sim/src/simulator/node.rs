@@ -11,12 +11,21 @@ use super::store::Acquisition;
 
 pub(crate) const NEVER: u64 = u64::MAX;
 
+/// The SDK's retry bucket, as it comes.
+pub(crate) const RETRY_TOKENS: u32 = 500;
+
 /// The one request that is under way.
 #[derive(Debug, Clone)]
 pub(crate) struct Flight {
+    /// Of its latest attempt: what earlier ones are answered reaches nobody.
     pub(crate) id: u64,
     pub(crate) sent: SentAt,
     pub(crate) request: Request,
+    pub(crate) attempts: u32,
+    /// What the latest repetition took from the bucket.
+    pub(crate) paid: u32,
+    /// Between two attempts.
+    pub(crate) pauses: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -46,10 +55,9 @@ pub(crate) struct Tenure {
     pub(crate) cell: Option<Cell>,
     /// Versions this acquisition sent, oldest first.
     pub(crate) attempted: Vec<Version>,
-    /// The lease was changed: which guard belongs to its hard limit is not told from outside.
-    pub(crate) extended: bool,
-    /// Its clock stood still meanwhile: nothing is promised of it but the fence.
-    pub(crate) stopped: bool,
+    /// Its clock stood still, at this moment: nothing is promised of it but the fence, until a write is applied that was
+    /// sent later.
+    pub(crate) stopped: Option<Moment>,
 }
 
 #[derive(Debug)]
@@ -63,7 +71,7 @@ pub(crate) enum Activity {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timers {
     pub(crate) wake: u64,
-    /// The SDK's own second attempt, and the end of the operation.
+    /// The SDK's own: the end of an attempt or of the pause after it, and the end of the operation.
     pub(crate) retry: u64,
     pub(crate) timeout: u64,
     /// The keeper compares its timers with the clock.
@@ -111,10 +119,14 @@ pub(crate) struct Node {
     pub(crate) life: u32,
     pub(crate) paused_until: u64,
     /// The machine itself stands, and with it the timers.
-    stands_until: u64,
+    pub(crate) stands_until: u64,
     pub(crate) requests_cut_until: u64,
     pub(crate) replies_cut_until: u64,
     pub(crate) requests: u64,
+    /// Of them, those before the last faults were over and their effects gone.
+    pub(crate) unsettled_requests: u64,
+    /// What the SDK may still spend on further attempts.
+    pub(crate) retry_tokens: u32,
     /// How many terms it has led.
     pub(crate) led: u64,
     pub(crate) last_term: Option<LastTerm>,
@@ -138,6 +150,8 @@ impl Node {
             requests_cut_until: 0,
             replies_cut_until: 0,
             requests: 0,
+            unsettled_requests: 0,
+            retry_tokens: RETRY_TOKENS,
             led: 0,
             last_term: None,
         };
@@ -197,10 +211,9 @@ impl Node {
     pub(crate) fn untouchable_until(&self) -> Option<Moment> {
         let tenure = self.held()?;
         // Without work nothing is to be protected: what was let go of voluntarily is released only then.
-        let cell = tenure.cell.as_ref().filter(|cell| cell.working && !tenure.stopped)?;
-        let guard = if tenure.extended { ROUNDING } else { self.timing.guard() };
+        let cell = tenure.cell.as_ref().filter(|cell| cell.working && tenure.stopped.is_none())?;
         let until = if self.at_tolerance { cell.valid_until? } else { tenure.holder.hard_deadline()? };
-        Some(until.after(guard).before(ROUNDING))
+        Some(until.after(self.timing.guard()).before(ROUNDING))
     }
 }
 

@@ -94,8 +94,17 @@ pub(crate) struct Scenario {
     /// When faults stop, and when the run ends.
     pub(crate) quiet: Duration,
     pub(crate) end: Duration,
+    pub(crate) judged: Judged,
+}
+
+/// What must hold in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judged {
+    Everything,
+    /// Clocks are further off than anything bears: no exclusion, but all else, and the fence before all.
+    AllButExclusion,
     /// Rivals in a comparison break rules on purpose: they are counted, not judged.
-    pub(crate) judged: bool,
+    Nothing,
 }
 
 fn other_timing(rng: &mut Rng) -> Timing {
@@ -145,7 +154,7 @@ impl Scenario {
             courteous: false,
             quiet: Duration::ZERO,
             end: Duration::from_secs(600),
-            judged: true,
+            judged: Judged::Everything,
         }
     }
 
@@ -157,7 +166,7 @@ impl Scenario {
             lose_reply: loss,
             quiet: hour,
             end: hour,
-            judged: false,
+            judged: Judged::Nothing,
             ..Self::calm(NODES, Timing::default())
         }
     }
@@ -224,7 +233,7 @@ impl Scenario {
             courteous: rng.u8(0..4) == 0,
             quiet: Duration::from_secs(480),
             end: Duration::from_secs(600),
-            judged: true,
+            judged: Judged::Everything,
         }
     }
 

@@ -7,15 +7,16 @@ use fastrand::Rng;
 use super::{Scenario, World};
 use crate::timing::Timing;
 
-/// Requests per second.
+/// Requests per second, each attempt of the SDK being one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rates {
     pub(crate) candidates: usize,
     /// The busiest second before the outage.
     pub(crate) calm: u32,
-    /// The busiest of the first seconds in which nothing works, and of the long rest of them.
+    /// The busiest of the first seconds in which nothing works, of the rest of them, and of the second half.
     pub(crate) onset: u32,
     pub(crate) outage: u32,
+    pub(crate) settled: u32,
     /// The busiest second after it.
     pub(crate) recovery: u32,
 }
@@ -37,12 +38,13 @@ pub(crate) fn storm(outage: Duration, candidates: usize) -> Rates {
         let second = |at: Duration| usize::try_from(at.as_secs()).unwrap_or(usize::MAX).min(rates.len());
         rates[second(from)..second(to)].iter().copied().max().unwrap_or_default()
     };
-    let settled = Duration::from_secs(20);
+    let first = Duration::from_secs(20);
     Rates {
         candidates,
-        calm: most(settled, calm),
-        onset: most(calm, calm + settled),
-        outage: most(calm + settled, calm + outage),
+        calm: most(first, calm),
+        onset: most(calm, calm + first),
+        outage: most(calm + first, calm + outage),
+        settled: most(calm + outage / 2, calm + outage),
         recovery: most(calm + outage, calm + outage + calm),
     }
 }

@@ -30,7 +30,7 @@ counts! {
     claims: "requests: claims",
     renewals: "requests: renewals",
     releases: "requests: releases",
-    retries: "requests: second attempts inside the SDK",
+    retries: "requests: further attempts inside the SDK",
     effects: "effects sent to the fenced resource",
     fenced_off: "effects of a deposed leader, refused by the fence",
     terms: "terms",
@@ -41,7 +41,7 @@ counts! {
     lost_otherwise: "terms lost to an operator, or after the clock stood still",
     released: "terms released",
     release_unknown: "releases never confirmed",
-    adopted: "own writes adopted",
+    adopted: "refusals that showed a write of the same acquisition",
     duplicates_refused: "duplicates refused",
     stale_reads: "reads of the past, noticed",
     claims_taken_back: "claims taken back",
@@ -73,8 +73,10 @@ counts! {
     foreign_deletions: "records deleted by a client of another make",
     thaws_past_deadline: "thawed past the deadline",
     stubborn_work: "work that did not stop when told",
-    tolerance: "runs with clocks at the profile's limit",
-    exclusion_lost_to_hypervisor: "two valid leaders after a clock had stood still",
+    tolerance: "runs with clocks at the profile's limit: work's hard limit is not judged in them",
+    operated: "runs with an operator who writes the record: I1 is not judged in them",
+    forgetful: "runs in which records may vanish, those among them: nor are I2 to I4, nor R4",
+    exclusion_lost_to_hypervisor: "two valid leaders at a time, one of whose clocks had stood still",
 }
 
 /// A span of time, by its size.

@@ -16,7 +16,6 @@ fn nothing_breaks_in_any_seed_and_everything_interesting_happens() {
     assert!(tally.margin.min.is_some_and(|least| least > 0), "{:?}", tally.margin);
     assert!(tally.fired_margin.min.is_some_and(|least| least > 0), "{:?}", tally.fired_margin);
     assert!(tally.handover.min.is_some_and(|least| least > 0), "{:?}", tally.handover);
-    assert!(tally.worst_recovery <= 1_000_000, "a leader within the bound in every seed");
 }
 
 #[test]
@@ -55,20 +54,34 @@ fn a_healthy_leader_is_never_deposed() {
 /// A bound that can't be passed is no bound: the assumption is needed, and it is what the simulator tests.
 #[test]
 fn exclusion_breaks_where_clocks_are_further_off_than_the_profile_bears() {
-    let broken = search(0..2_000, None, threads(), beyond_tolerance(1.05));
+    let broken = search(0..2_000, None, threads(), beyond_tolerance(1.05, Judged::Everything));
     let (seed, broken) = broken.expect_err("clocks 5 % beyond the tolerance change nothing");
     println!("seed {seed}: {}", broken.what);
-    assert!(broken.what.starts_with("I1"), "{}", broken.what);
-    search(0..300, None, threads(), beyond_tolerance(1.0)).unwrap_or_else(|found| panic!("{}", report(&found)));
+    let two = broken.what.starts_with("I1: taken over from node") || broken.what.ends_with("valid holders");
+    assert!(two, "{}", broken.what);
+    search(0..300, None, threads(), beyond_tolerance(1.0, Judged::Everything))
+        .unwrap_or_else(|found| panic!("{}", report(&found)));
 }
 
-/// After an outage of an hour, which everybody met, and when the leader dies.
+/// Whatever the clocks do to exclusion: tokens rise, and whoever acquired last is never refused by the fence.
+#[test]
+fn the_fence_holds_where_exclusion_does_not() {
+    let worlds = beyond_tolerance(1.5, Judged::AllButExclusion);
+    let tally = search(0..2_000, None, threads(), &worlds).unwrap_or_else(|found| panic!("{}", report(&found)));
+    assert!(tally.counts.fenced_off > 0);
+    let broken = search(0..2_000, Some(Mutant::TokenNotRaised), threads(), &worlds);
+    let (_, broken) = broken.expect_err("a token that is not raised changes nothing");
+    assert!(broken.what.starts_with("I2") || broken.what.starts_with("I4"), "{}", broken.what);
+}
+
+/// An outage that everybody meets, the leader too.
 #[test]
 fn two_hundred_followers_do_not_storm() {
     let rates = storm(Duration::from_secs(600), 201);
     println!("{rates:?}");
     assert!(rates.calm <= 201 + 20, "a poll of each in a second: {rates:?}");
-    // Each tries a few times before it backs off, and tries to claim what looks expired.
+    // Everybody tries to claim what looks expired, with all attempts of the SDK; then all look once a poll, without any.
     assert!(rates.onset.max(rates.outage) <= 201 * 6, "{rates:?}");
+    assert!(rates.settled <= 201 * 3 / 2, "a look of each in half a poll at least: {rates:?}");
     assert!(rates.recovery <= 201 * 2, "two requests of each at most: {rates:?}");
 }

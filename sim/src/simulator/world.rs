@@ -12,9 +12,9 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::foreign::{Foreign, ForeignOp};
-use super::node::{Activity, Cell, Flight, LastTerm, NEVER, Node, Request, Tenure, Timers};
+use super::node::{Activity, Cell, Flight, LastTerm, NEVER, Node, RETRY_TOKENS, Request, Tenure, Timers};
 use super::queue::Queue;
-use super::scenario::{DRAIN, EXTENSION, Fault, Scenario};
+use super::scenario::{DRAIN, EXTENSION, Fault, Judged, Scenario};
 use super::store::{Acquisition, HISTORY, Store};
 use super::tally::Tally;
 use crate::clock::LocalClock;
@@ -42,7 +42,7 @@ enum Event {
         node: usize,
         life: u32,
         flight: u64,
-        /// `None`: the server refuses to work, which to the machines is the same as no answer.
+        /// `None`: the server refuses to work.
         answer: Option<Answer>,
     },
     Work {
@@ -79,6 +79,10 @@ pub(crate) struct Broken {
     pub(crate) log: Vec<String>,
 }
 
+/// What another attempt takes from the SDK's retry bucket: after an error, and after a time limit.
+const ERROR_COST: u32 = 5;
+const TIMEOUT_COST: u32 = 10;
+
 /// The node number of whoever is no node of ours.
 const OUTSIDE: usize = usize::MAX;
 
@@ -103,6 +107,8 @@ pub(crate) struct World {
     /// Whoever holds from the end of the liveness bound must hold to the end.
     steady: Option<Acquisition>,
     recovered: bool,
+    /// Two or more were valid a moment ago.
+    several_valid: bool,
     /// The store fails for everybody meanwhile.
     outage: Range<u64>,
     /// The smallest margin of this run.
@@ -153,6 +159,7 @@ impl World {
             resource: None,
             steady: None,
             recovered: false,
+            several_valid: false,
             outage: 0..0,
             smallest: NEVER,
             log: logging.then(Vec::new),
@@ -187,6 +194,8 @@ impl World {
         self.tally.seconds = self.scenario.end.as_secs();
         self.tally.default_seconds = if self.scenario.is_default() { self.tally.seconds } else { 0 };
         self.tally.counts.tolerance = u64::from(self.scenario.at_tolerance);
+        self.tally.counts.operated = u64::from(self.scenario.has_operator());
+        self.tally.counts.forgetful = u64::from(self.scenario.forgets());
     }
 
     /// The store fails for everybody meanwhile.
@@ -254,7 +263,7 @@ impl World {
     }
 
     fn fail(&mut self, what: String) {
-        if self.broken.is_none() && self.scenario.judged {
+        if self.broken.is_none() && self.scenario.judged != Judged::Nothing {
             self.say(OUTSIDE, || format!("BROKEN {what}"));
             self.broken = Some(what);
         }
@@ -300,7 +309,7 @@ impl World {
     /// Something reaches a running node.
     fn tell(&mut self, node: usize, event: Event) {
         match event {
-            Event::Answer { flight, answer, .. } => self.answer(node, flight, answer),
+            Event::Answer { flight, answer, .. } => self.attempt_answered(node, flight, answer),
             // The machines know nothing of it.
             Event::Work { acquisition, .. } => return self.work(node, acquisition),
             Event::Restart { .. } => self.restart(node),
@@ -313,19 +322,15 @@ impl World {
     fn timer(&mut self, index: usize) {
         let now = self.now;
         let node = &mut self.nodes[index];
-        let (flight, timers) = (node.flight.as_ref().map(|flight| flight.id), &mut node.timers);
-        if timers.retry <= now {
-            timers.retry = NEVER;
-            if let Some(flight) = flight {
-                self.retry(index, flight);
-            }
-            return;
-        }
+        let timers = &mut node.timers;
         if timers.timeout <= now {
-            timers.timeout = NEVER;
-            if let Some(flight) = flight {
-                self.answer(index, flight, None);
+            self.answer(index, None);
+        } else if timers.retry <= now {
+            timers.retry = NEVER;
+            if node.flight.as_ref().is_some_and(|open| open.pauses) {
+                return self.attempt_again(index);
             }
+            self.attempt_failed(index, TIMEOUT_COST);
         } else if timers.compare <= now {
             timers.compare = NEVER;
         } else {
@@ -343,8 +348,15 @@ impl World {
     fn candidate(&self, index: usize) -> Candidate {
         let timing = self.nodes[index].timing;
         let absence = if self.scenario.deletes { Absence::Free } else { Absence::WaitsOutLease };
-        let restraint = Restraint { delay: self.scenario.settings[index].delay, ..Restraint::default() };
-        Candidate::new(timing.poll(), timing.lease(), absence, self.scenario.deletes).restrained(restraint)
+        let restraint = Restraint { delay: self.delay(index), ..Restraint::default() };
+        let poll = if on(Mutant::PollsTwice) { timing.poll() / 2 } else { timing.poll() };
+        Candidate::new(poll, timing.lease(), absence, self.scenario.deletes).restrained(restraint)
+    }
+
+    /// How long it lets others go first.
+    fn delay(&self, index: usize) -> Duration {
+        let more = if on(Mutant::WaitsThrice) { self.nodes[index].timing.lease() * 2 } else { Duration::ZERO };
+        self.scenario.settings[index].delay + more
     }
 
     /// The candidate after a term: others get a turn first.
@@ -352,7 +364,7 @@ impl World {
         let (timing, now) = (self.nodes[index].timing, self.local(index));
         let restraint = Restraint {
             not_before: now.after(timing.poll().mul_f64(1.0 + self.rng.f64())),
-            delay: self.scenario.settings[index].delay,
+            delay: self.delay(index),
             courtesy: if self.scenario.courteous { timing.lease() } else { Duration::ZERO },
         };
         self.candidate(index).restrained(restraint)

@@ -99,6 +99,18 @@ fn pauses_after_misses_double_up_to_a_quarter_of_a_heartbeat() {
     }
 }
 
+/// A release saves no lease: it may wait for longer.
+#[test]
+fn pauses_after_releases_that_fail_double_up_to_a_heartbeat() {
+    let mut holder = after(&holding());
+    holder.work_ended(at(0));
+    for (miss, pause) in (0..7_u64).zip([100_u64, 200, 400, 800, 1_600, 2_500, 2_500]) {
+        holder.begin(SentAt(at(miss)), version("v"));
+        holder.on_reply(&Reply::Unknown, at(miss), 1.0);
+        assert_eq!(holder.poll(at(miss)), Step::Wait(at(miss + pause)), "miss {miss}");
+    }
+}
+
 /// R11: a read is a request too.
 #[test]
 fn nothing_is_sent_while_a_read_is_under_way() {

@@ -6,12 +6,13 @@ mod thaw;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use dynamo_elector::Timing;
 pub(crate) use failover::Failover;
 pub(crate) use thaw::Thaw;
 
 use super::engine::Effect;
 use super::faults::Fired;
-use super::journal::{Belief, Event, Life, beliefs, events, seconds};
+use super::journal::{Belief, Event, Life, beliefs, events, nanos, seconds};
 
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
@@ -45,7 +46,8 @@ pub(crate) struct Verdict {
     pub(crate) overlaps: usize,
     /// From the end of one belief to the beginning of the next, where that was the shortest.
     pub(crate) smallest_gap: Option<u64>,
-    /// The same after a term that was neither handed over nor killed: what the margin between validity and lease is worth.
+    /// The same after a term that was neither handed over nor killed. Such a term is released as soon as its work has ended,
+    /// so this is how long that took, and no margin.
     pub(crate) smallest_forced_gap: Option<u64>,
     /// Fenced writes that the table took, and refused, and took under a token lower than one that it had taken.
     pub(crate) applied: usize,
@@ -69,7 +71,6 @@ pub(crate) fn judge(evidence: &Evidence) -> Verdict {
     exclusion(evidence, &mut verdict);
     effects(&evidence.effects, &mut verdict);
     thaw::judge(evidence, &mut verdict);
-    verdict.failovers = failover::all(evidence);
     let mut trips = Vec::new();
     for event in evidence.events.values().flatten() {
         match event {
@@ -80,6 +81,10 @@ pub(crate) fn judge(evidence: &Evidence) -> Verdict {
     }
     trips.sort_unstable();
     verdict.round_trip = trips.get(trips.len() / 2).copied().unwrap_or(0);
+    verdict.failovers = failover::all(evidence);
+    let timing = Timing::aggressive();
+    let worst = nanos(timing.lease() + timing.poll()) + 2 * verdict.round_trip;
+    failover::judge(&verdict.failovers, worst, &mut verdict.failures);
     if verdict.terms == 0 {
         verdict.failures.push("nobody ever led: there is nothing to judge".to_owned());
     }

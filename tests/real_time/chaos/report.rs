@@ -249,7 +249,10 @@ impl Report<'_> {
         let rows = [
             ("two processes that believed at once (must be 0)", verdict.overlaps.to_string()),
             ("smallest gap between one belief and the next", millis(verdict.smallest_gap)),
-            ("the same after a term that was lost, not handed over or killed", millis(verdict.smallest_forced_gap)),
+            (
+                "the same after a term that was lost: its release, which its work waited for, and the next look",
+                millis(verdict.smallest_forced_gap),
+            ),
             ("somebody led, of the time", format!("{:.1} %", 100.0 * verdict.led as f64 / self.settings.lasted as f64)),
             ("terms ended, by reason (killed ones tell none)", reasons.join(", ")),
             ("fenced writes applied", verdict.applied.to_string()),

@@ -17,12 +17,16 @@ fn terms(timing: Timing) -> Terms {
     if on(Mutant::NoGuard) {
         terms.hard_limit += timing.guard();
     }
+    if on(Mutant::BeatsTwice) {
+        terms.heartbeat /= 2;
+    }
     terms
 }
 
 impl World {
-    pub(super) fn answer(&mut self, index: usize, flight: u64, answer: Option<Answer>) {
-        let Some(open) = self.nodes[index].flight.take_if(|open| open.id == flight) else { return };
+    /// What the SDK makes of an operation, in the end.
+    pub(super) fn answer(&mut self, index: usize, answer: Option<Answer>) {
+        let Some(open) = self.nodes[index].flight.take() else { return };
         (self.nodes[index].timers.retry, self.nodes[index].timers.timeout) = (NEVER, NEVER);
         let (now, spread) = (self.local(index), self.rng.f64());
         self.say(index, || format!("hears {answer:?}"));
@@ -49,6 +53,7 @@ impl World {
                         node.observation.observe(own, open.sent, ReceivedAt(now), Consistency::Strong);
                     }
                     tenure.holder.on_reply(&Reply::Applied, now, spread);
+                    tenure.stopped.take_if(|stopped| open.sent.0 > *stopped);
                 }
                 (Request::Write(write), Some(Answer::Write(reply @ Reply::Refused(_)))) => {
                     let Reply::Refused(seen) = &reply else { return };
@@ -150,8 +155,7 @@ impl World {
             candidate,
             cell: None,
             attempted: Vec::new(),
-            extended: false,
-            stopped: false,
+            stopped: None,
         }));
     }
 
@@ -218,7 +222,7 @@ impl World {
         }
         let (drain, stubborn) = (self.rng.f64(), self.scenario.stubborn);
         let stubborn = self.happens(stubborn);
-        let forged = self.scenario.has_operator();
+        let forged = !self.is_sheltered();
         let Some(tenure) = self.nodes[index].tenure() else { return };
         let (phase, acquisition) = (tenure.holder.phase(), tenure.acquisition);
         let (held_until, hard) = (tenure.holder.held_until(), tenure.holder.hard_deadline());
@@ -233,7 +237,7 @@ impl World {
             && !cell.was_over
         {
             // Only operators can do that, or a clock that stood still.
-            early = Some(loss).filter(|_| loss != Loss::Deadline && !tenure.stopped && !forged);
+            early = Some(loss).filter(|_| loss != Loss::Deadline && tenure.stopped.is_none() && !forged);
             let hard = hard.unwrap_or(now);
             cell.was_over = true;
             cell.token_fired = true;
@@ -241,7 +245,9 @@ impl World {
             // Work notices and winds down before its hard limit, unless it is stubborn.
             let left = hard.since(now).mul_f64(drain);
             cell.work_ends = Some(if stubborn { Moment::NEVER } else { now.after(left) });
-            told = before.filter(|_| !tenure.stopped && loss == Loss::Deadline).map(|until| clock.true_time(until));
+            told = before
+                .filter(|_| tenure.stopped.is_none() && loss == Loss::Deadline)
+                .map(|until| clock.true_time(until));
             let counts = &mut self.tally.counts;
             counts.lost_by_deadline += u64::from(loss == Loss::Deadline);
             counts.lost_otherwise += u64::from(loss != Loss::Deadline);
@@ -310,7 +316,7 @@ impl World {
         let node = &mut self.nodes[index];
         node.led += 1;
         let valid_until = node.cell().and_then(|cell| cell.valid_until).map(|until| node.clock.true_time(until));
-        let stopped = node.held().is_some_and(|tenure| tenure.stopped);
+        let stopped = node.held().is_some_and(|tenure| tenure.stopped.is_some());
         let valid_until = valid_until.filter(|_| !stopped);
         node.last_term = valid_until.map(|valid_until| LastTerm { acquisition, valid_until, fired: None });
         let life = node.life;
@@ -343,7 +349,6 @@ impl World {
         let Some(tenure) = self.nodes[index].tenure().filter(|tenure| tenure.holder.phase() == Phase::Holding) else {
             return;
         };
-        tenure.extended = true;
         tenure.holder.set_terms(terms(changed));
         tenure.holder.beat_now(now);
         self.tally.counts.leases_extended += u64::from(times > 1);

@@ -63,9 +63,10 @@ impl World {
                 counts.clock_stops += 1;
                 node.clock.stop(self.now, until);
                 node.stand_still(self.now, until);
+                let stopped_at = node.clock.local(until);
                 node.last_term = None;
                 if let Some(tenure) = node.tenure() {
-                    tenure.stopped = true;
+                    tenure.stopped = Some(stopped_at);
                 }
                 self.pause(index, until);
             }

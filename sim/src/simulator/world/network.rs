@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Attempts of one operation, as the store sets the SDK up.
+const ATTEMPTS: u32 = 4;
+
 impl World {
     fn network_delay(&mut self) -> u64 {
         let slow = self.scenario.slow;
@@ -35,7 +38,7 @@ impl World {
         node.requests += 1;
         node.timers.retry = self.now + node.attempt_timeout;
         node.timers.timeout = self.now + node.operation_timeout;
-        node.flight = Some(Flight { id: flight, sent, request: request.clone() });
+        node.flight = Some(Flight { id: flight, sent, request: request.clone(), attempts: 1, paid: 0, pauses: false });
         self.attempt(index, flight, request);
     }
 
@@ -49,13 +52,43 @@ impl World {
         }
     }
 
-    /// The SDK's own second attempt of the same request.
-    pub(super) fn retry(&mut self, index: usize, flight: u64) {
-        if let Some(open) = self.nodes[index].flight.clone().filter(|open| open.id == flight) {
-            self.tally.counts.retries += 1;
-            self.count_request();
-            self.attempt(index, flight, open.request);
+    /// The latest attempt of an operation was answered; an earlier one was given up.
+    pub(super) fn attempt_answered(&mut self, index: usize, flight: u64, answer: Option<Answer>) {
+        let node = &mut self.nodes[index];
+        let Some(open) = node.flight.as_ref().filter(|open| open.id == flight) else { return };
+        if answer.is_none() {
+            return self.attempt_failed(index, ERROR_COST);
         }
+        node.retry_tokens = (node.retry_tokens + open.paid.max(1)).min(RETRY_TOKENS);
+        self.answer(index, answer);
+    }
+
+    /// The SDK tries again after a pause, if it has an attempt left and its bucket pays for it; or the operation has failed.
+    pub(super) fn attempt_failed(&mut self, index: usize, cost: u32) {
+        let spread = self.rng.f64();
+        self.flights += 1;
+        let node = &mut self.nodes[index];
+        let Some(open) = node.flight.as_mut().filter(|open| open.attempts < ATTEMPTS && node.retry_tokens >= cost)
+        else {
+            return self.answer(index, None);
+        };
+        node.retry_tokens -= cost;
+        let pause = Duration::from_nanos((node.attempt_timeout / 10) << (open.attempts - 1)).mul_f64(spread);
+        (open.id, open.paid, open.pauses) = (self.flights, cost, true);
+        open.attempts += 1;
+        node.timers.retry = self.now + nanos(pause).min(node.attempt_timeout / 2);
+    }
+
+    /// The SDK's own next attempt of the same request.
+    pub(super) fn attempt_again(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let Some(open) = &mut node.flight else { return };
+        open.pauses = false;
+        node.timers.retry = self.now + node.attempt_timeout;
+        let (flight, request) = (open.id, open.request.clone());
+        self.tally.counts.retries += 1;
+        self.count_request();
+        self.attempt(index, flight, request);
     }
 
     fn attempt(&mut self, node: usize, flight: u64, request: Request) {

@@ -27,6 +27,10 @@ impl World {
             return;
         }
         match self.resource {
+            // Acquisitions are numbered in the order in which they began, and where records stay they are applied in it.
+            Some((highest, other)) if token < highest && acquisition > other => {
+                self.fail(format!("I4: {acquisition} is refused with token {token}, {other} before it had {highest}"));
+            }
             Some((highest, _)) if token < highest => self.tally.counts.fenced_off += 1,
             Some((highest, other)) if token == highest && other != acquisition => {
                 self.fail(format!("I4: acquisitions {other} and {acquisition} both act with token {token}"));

@@ -4,7 +4,7 @@ use super::super::faults::{Fired, Kind};
 use super::super::journal::Belief;
 use super::Evidence;
 
-/// A leader that has not lost its term by then has not lost it through the fault.
+/// A leader that lives and has not lost its term by then has not lost it through the fault.
 const AT_MOST: u64 = 20_000_000_000;
 /// Faults that ended this long before are over, also for those who have to catch up.
 const CATCHES_UP: u64 = 3_000_000_000;
@@ -18,6 +18,14 @@ pub(crate) struct Failover {
     pub(crate) undisturbed: bool,
 }
 
+/// Where all else is well a killed leader is followed within the worst case of the formula, and a second for a busy host.
+pub(super) fn judge(failovers: &[Failover], worst: u64, failures: &mut Vec<String>) {
+    let slow = |failover: &&Failover| {
+        failover.kind == Kind::Kill && failover.undisturbed && failover.took > worst + 1_000_000_000
+    };
+    failures.extend(failovers.iter().filter(slow).map(|slow| format!("nobody led in time after a crash: {slow:?}")));
+}
+
 pub(super) fn all(evidence: &Evidence) -> Vec<Failover> {
     evidence.faults.iter().enumerate().filter_map(|(index, fault)| one(evidence, index, fault)).collect()
 }
@@ -29,7 +37,7 @@ fn one(evidence: &Evidence, index: usize, fault: &Fired) -> Option<Failover> {
     let others = || evidence.faults.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, other)| other);
     // The same term was hit again before it ended: this fault did not end it.
     let again = others().any(|other| other.led == Some(term) && (fault.at..next.from).contains(&other.at));
-    if again || next.from - fault.at > AT_MOST {
+    if again || (fault.kind != Kind::Kill && next.from - fault.at > AT_MOST) {
         return None;
     }
     let disturbs = |other: &Fired| {

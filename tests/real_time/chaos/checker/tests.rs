@@ -134,3 +134,17 @@ fn a_fault_that_did_not_end_the_term_is_no_fail_over() {
     let failover = Failover { kind: Kind::StopTwoLeases, took: 4_000 * MS, undisturbed: false };
     assert_eq!(failovers, [failover], "the slow network was over, but not for long");
 }
+
+#[test]
+fn a_crash_that_nobody_follows_in_time_is_found() {
+    let killed = |next: u64| {
+        let mut made = evidence(&["1 100000000 999000000\n", &format!("2 {next} {}\n", next + 1_000 * MS)]);
+        let (at, until) = (1_000 * MS, Some(1_500 * MS));
+        made.faults.push(Fired { kind: Kind::Kill, life: Some(life(0)), led: Some(1), at, until });
+        made
+    };
+    assert!(judge(&killed(4_000 * MS)).failures.is_empty());
+    for late in [5_500 * MS, 60_000 * MS] {
+        assert!(only_failure(&killed(late)).contains("nobody led in time"));
+    }
+}
