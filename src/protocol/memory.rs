@@ -58,7 +58,9 @@ impl Memory {
             let skip = self.attempts.len().saturating_sub(room);
             names.extend(self.attempts[skip..].iter().map(|attempt| attempt.version.clone()));
         }
-        names.push(version.clone());
+        if !mutant::on(mutant::Mutant::StrictRule) {
+            names.push(version.clone());
+        }
         if self.attempts.len() == MAX_MEMORY {
             self.attempts.remove(0);
         }

@@ -91,7 +91,9 @@ mod switch {
 
     pub(crate) fn on(mutant: Mutant) -> bool {
         match ACTIVE.get() {
-            Some(Mutant::StrictRule) => matches!(mutant, Mutant::StrictCondition | Mutant::FailedConditionIsLoss),
+            Some(Mutant::StrictRule) => {
+                matches!(mutant, Mutant::StrictRule | Mutant::StrictCondition | Mutant::FailedConditionIsLoss)
+            }
             active => active == Some(mutant),
         }
     }

@@ -33,7 +33,7 @@ impl Step<'_> {
             (Activity::Tenure(tenure), Request::Write(_), Some(Answer::Write(Reply::Refused(seen)))) => {
                 let noted = node.observation.observe(seen.clone(), flight.sent, ReceivedAt(now), Consistency::Strong);
                 tenure.holder.on_reply(&Reply::Refused(seen.clone()), now, SPREAD);
-                self.judge(index, &seen, Some(noted));
+                self.judge(index, &seen, noted, true);
             }
             (Activity::Tenure(tenure), Request::Write(_), _) => {
                 tenure.holder.on_reply(&Reply::Unknown, now, SPREAD);
@@ -45,9 +45,9 @@ impl Step<'_> {
                 }
             }
             (Activity::Tenure(tenure), Request::Read(_), Some(Answer::Read(seen))) => {
-                node.observation.observe(seen.clone(), flight.sent, ReceivedAt(now), Consistency::Strong);
+                let noted = node.observation.observe(seen.clone(), flight.sent, ReceivedAt(now), Consistency::Strong);
                 tenure.holder.on_read(Some(&seen), now, SPREAD);
-                self.judge(index, &seen, None);
+                self.judge(index, &seen, noted, false);
             }
             (Activity::Tenure(tenure), Request::Read(_), _) => tenure.holder.on_read(None, now, SPREAD),
         }
@@ -55,11 +55,11 @@ impl Step<'_> {
     }
 
     /// R3 and R4, from outside: what the evidence says decides what it may have led to.
-    fn judge(&mut self, index: usize, seen: &Seen, refused: Option<Noted>) {
+    fn judge(&mut self, index: usize, seen: &Seen, noted: Noted, refused: bool) {
         let now = self.local(index);
         let Some(tenure) = self.node(index).tenure_mut() else { return };
         let phase = tenure.holder.phase();
-        if let Some(noted) = refused.filter(|_| phase == Phase::Refused) {
+        if phase == Phase::Refused {
             tenure.candidate.refused(noted, now);
         }
         let Seen::Record(found) = seen else { return };
@@ -70,7 +70,7 @@ impl Step<'_> {
         let back = tenure.writes.saturating_sub(write);
         if matches!(phase, Phase::Lost(Loss::TakenOver) | Phase::Refused | Phase::Ended(Release::AlreadyGone)) {
             self.fail(Rule::OwnEvidence);
-        } else if refused.is_some() && (1..=2).contains(&back) {
+        } else if refused && (1..=2).contains(&back) {
             self.fail(Rule::OwnWrites);
         } else {
             self.note(Event::Settled);

@@ -78,8 +78,11 @@ impl World {
                     }
                 }
                 (Request::Read(_), Some(Answer::Read(seen))) => {
-                    node.observation.observe(seen.clone(), open.sent, ReceivedAt(now), Consistency::Strong);
+                    let noted = node.observation.observe(seen.clone(), open.sent, ReceivedAt(now), Consistency::Strong);
                     tenure.holder.on_read(Some(&seen), now, spread);
+                    if tenure.holder.phase() == Phase::Refused {
+                        tenure.candidate.refused(noted, now);
+                    }
                     self.tally.counts.settled_by_read += 1;
                 }
                 (Request::Read(_), _) => tenure.holder.on_read(None, now, spread),
