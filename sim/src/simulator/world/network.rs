@@ -104,9 +104,10 @@ impl World {
             self.tally.counts.duplicated += 1;
             let mut at = self.delayed() + self.network_delay();
             if self.happens(old) {
-                // Long after everything that its sender knew of.
+                // Long after everything that its sender knew of, but not after the end of all faults: it is one.
                 self.tally.counts.old_duplicates += 1;
-                at += self.rng.u64(0..8 * nanos(self.nodes[node].timing.lease()));
+                let late = at + self.rng.u64(0..8 * nanos(self.nodes[node].timing.lease()));
+                at = late.min(self.quiet.max(at));
             }
             let request = request.clone();
             self.queue.push(at, Event::Arrive { node, life, flight, answered: false, request });
