@@ -91,6 +91,8 @@ struct Inner {
 #[derive(Debug, Clone)]
 struct Settings {
     drain_timeout: Duration,
+    /// `None`: as the timing says.
+    notice: Option<Duration>,
     first_miss_ends: bool,
     advertised: Option<Vec<u8>>,
     campaign_delay: Duration,

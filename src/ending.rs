@@ -71,6 +71,11 @@ impl EndReason {
         )
     }
 
+    /// Whether it may wait until others have read that it comes: whoever goes by plan goes on working meanwhile.
+    pub(crate) fn can_wait(self) -> bool {
+        matches!(self, Self::HandedOver | Self::Paused | Self::MaxTenure | Self::ShutDown)
+    }
+
     /// The text used in metric labels and trace fields.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -94,8 +94,6 @@ pub(crate) type Meter = Arc<dyn Fn(Op, f64) + Send + Sync>;
 pub(crate) struct Fill {
     pub(crate) owner: String,
     pub(crate) text: DurationText,
-    /// `None`: the holder renews when it is asked to.
-    pub(crate) heartbeat: Option<Duration>,
     pub(crate) data: DataChange,
     /// Set by the claim, kept by everybody after it.
     pub(crate) attributes: Vec<(String, AttributeValue)>,

@@ -283,14 +283,18 @@ fn the_grace_periods_of_the_docs_follow_from_the_code() {
         ("`aggressive()`", Timing::aggressive()),
     ] {
         let row = rows.iter().find(|row| row[0] == profile).unwrap_or_else(|| panic!("no row of {profile}"));
-        let grace = drain + timing.operation_timeout();
-        let spare = match docker.checked_sub(grace).unwrap() {
-            Duration::ZERO => "nothing to spare".to_owned(),
-            spare => format!("{} to spare", seconds(spare)),
-        };
+        // Until a moment after the next heartbeat, or a poll, and no longer than it is set to by default.
+        let most = (timing.heartbeat() * 2).min(Duration::from_secs(5));
+        let notice = timing.heartbeat().max(timing.poll()) + Duration::from_millis(250);
+        // In tenths, rounded up.
+        let tenths = u64::try_from(notice.min(most).as_millis().div_ceil(100)).unwrap();
+        let notice = Duration::from_millis(tenths * 100);
+        let grace = notice + drain + timing.operation_timeout();
+        let spare = docker.checked_sub(grace).map(|spare| format!("{} to spare", seconds(spare)));
+        let spare = spare.unwrap_or_else(|| "too long: shorten the notice or the drain".to_owned());
         let expected = [
             profile.to_owned(),
-            seconds(Duration::ZERO),
+            seconds(notice),
             seconds(drain),
             seconds(timing.operation_timeout()),
             seconds(grace),

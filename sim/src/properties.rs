@@ -261,7 +261,7 @@ impl World {
         match (&mut node.holder, &result) {
             (Some(holder), Ok(reply)) => holder.on_reply(reply, now, 0.5),
             (Some(holder), Err(_)) => holder.on_read(seen.as_ref(), now, 0.5),
-            (None, _) => node.candidate.answered(&node.known, now),
+            (None, _) => node.candidate.answered(&node.known, sent.at, now),
         }
         self.after_answer(sent.node, before, noted);
     }

@@ -18,6 +18,7 @@ pub(crate) fn after(write: &Write, record: Option<&Sighting>) -> Sighting {
         version: write.version.clone(),
         lease: write.lease,
         released: write.kind == WriteKind::Release,
+        plan: write.plan,
         writer: Writer::Ours,
         token: match write.kind {
             WriteKind::Claim { token } => Some(token),

@@ -1,6 +1,7 @@
 //! Every transition of the three machines, as tables: a state reached by a script, one input, what must follow.
 
 mod edges;
+mod pace;
 
 use std::time::Duration;
 
@@ -27,7 +28,14 @@ fn version(name: &str) -> Version {
 }
 
 fn sighting(name: &str) -> Sighting {
-    Sighting { version: version(name), lease: ms(L), released: false, writer: Writer::Ours, token: Some(4) }
+    Sighting {
+        version: version(name),
+        lease: ms(L),
+        released: false,
+        writer: Writer::Ours,
+        token: Some(4),
+        plan: Plan::default(),
+    }
 }
 
 fn record(name: &str) -> Seen {
@@ -682,10 +690,10 @@ mod follower {
         // Counted from when this campaign first saw it free, and looked at meanwhile.
         let mut delayed = candidate(Restraint { delay: ms(2_500), ..Restraint::default() });
         assert_eq!(delayed.next(&free, at(200)), read);
-        delayed.answered(&free, at(210));
+        delayed.answered(&free, SentAt(at(210)), at(210));
         assert_eq!(delayed.next(&free, at(300)), Next::Wait(at(210 + poll)));
         assert_eq!(delayed.next(&free, at(210 + poll)), read);
-        delayed.answered(&free, at(2_300));
+        delayed.answered(&free, SentAt(at(2_300)), at(2_300));
         assert_eq!(delayed.next(&free, at(2_300)), Next::Wait(at(200 + 2_500)), "by its own timer");
         assert_eq!(delayed.next(&free, at(200 + 2_500)), claim);
         // Somebody came: the count starts anew when it is free again.
@@ -694,7 +702,7 @@ mod follower {
         assert_eq!(delayed.next(&held(), at(100 + L + 2_500)), claim);
         // A pause is a moment, whatever is seen meanwhile; courtesy ends with the first holder that is seen.
         let mut later = candidate(Restraint { not_before: at(5_000), ..Restraint::default() });
-        later.answered(&free, at(4_500));
+        later.answered(&free, SentAt(at(4_500)), at(4_500));
         assert_eq!(later.next(&free, at(4_600)), Next::Wait(at(5_000)));
         assert_eq!(later.next(&free, at(5_000)), claim);
         let mut courteous = candidate(Restraint { courtesy: ms(L), ..Restraint::default() });
@@ -708,7 +716,7 @@ mod follower {
         let mut paused = candidate(Restraint::default());
         paused.set_paused(true);
         assert_eq!(paused.next(&free, at(200)), read);
-        paused.answered(&free, at(200));
+        paused.answered(&free, SentAt(at(200)), at(200));
         assert_eq!(paused.next(&free, at(300)), Next::Wait(at(200 + poll)));
         paused.set_paused(false);
         assert_eq!(paused.next(&free, at(300)), claim);
@@ -731,10 +739,10 @@ mod follower {
         assert_eq!(creating.next(&unknown, at(0)), Next::Claim { base: None, token: 1 }, "creates first");
         // Polls, and a take-over by its own timer.
         let mut polled = candidate();
-        polled.answered(&held(), at(100));
+        polled.answered(&held(), SentAt(at(100)), at(100));
         assert_eq!(polled.next(&held(), at(200)), Next::Wait(at(100 + poll)));
         assert_eq!(polled.next(&held(), at(100 + poll)), Next::Read(Consistency::Eventual));
-        polled.answered(&held(), at(L - 200));
+        polled.answered(&held(), SentAt(at(L - 200)), at(L - 200));
         assert_eq!(polled.next(&held(), at(L - 100)), Next::Wait(at(100 + L)), "not at the next poll");
         assert_eq!(polled.next(&held(), at(100 + L)), claim("x"));
         // Refused by something new: at once again; by nothing new: after a poll.
@@ -745,7 +753,7 @@ mod follower {
         refused.refused(Noted::Same, at(500));
         assert_eq!(refused.next(&free, at(500)), Next::Wait(at(500 + poll)), "no tight loop");
         assert_eq!(refused.next(&free, at(500 + poll)), Next::Read(Consistency::Eventual), "it is looked at first");
-        refused.answered(&free, at(510 + poll));
+        refused.answered(&free, SentAt(at(510 + poll)), at(510 + poll));
         assert_eq!(refused.next(&free, at(510 + poll)), claim("x"));
         // Failures back off: P/8, doubled, up to P, and ten times that where only a human helps.
         let mut failed = candidate();
@@ -759,12 +767,12 @@ mod follower {
             failed.failed(false, at(0), 1.0);
         }
         assert_eq!(failed.next(&unknown, at(0)), Next::Wait(at(10 * poll)));
-        failed.answered(&free, at(0));
+        failed.answered(&free, SentAt(at(0)), at(0));
         assert_eq!(failed.next(&free, at(0)), claim("x"), "forgiven");
         // What is never taken over is looked at rarely.
         let blocked = observation(&[(100, Seen::Malformed)]);
         let mut slow = candidate();
-        slow.answered(&blocked, at(100));
+        slow.answered(&blocked, SentAt(at(100)), at(100));
         assert_eq!(slow.next(&blocked, at(200)), Next::Wait(at(100 + 10 * poll)));
         assert_eq!(slow.next(&blocked, at(100 + 10 * poll)), Next::Read(Consistency::Eventual));
     }

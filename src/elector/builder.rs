@@ -32,6 +32,7 @@ const MIN_SILENCE: Duration = BEAT.saturating_mul(4);
 /// | --- | --- | --- |
 /// | advertise | nothing | |
 /// | drain timeout | 5 s | half of Docker's grace period of 10 s |
+/// | hand-over notice | two heartbeats, 5 s at most | a follower has read of it by then |
 /// | when work does not stop | it is dropped | the process may have other work |
 /// | after work succeeds | campaigns again, after one to two polls | a service is never done; others get a turn |
 /// | after work fails | the same, the pause doubling each time, up to 64 polls | another replica may fare better |
@@ -53,6 +54,7 @@ impl ElectorBuilder {
     pub(super) fn new(locks: LockClient, name: Key, membership: Option<Membership>) -> Self {
         let settings = Settings {
             drain_timeout: DRAIN_TIMEOUT,
+            notice: None,
             first_miss_ends: false,
             advertised: None,
             campaign_delay: Duration::ZERO,
@@ -75,6 +77,17 @@ impl ElectorBuilder {
     /// not ended by then is dropped.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.settings.drain_timeout = timeout;
+        self
+    }
+
+    /// How long a planned end (shutdown, [`Elector::hand_over`], [`Elector::pause`], the longest tenure) waits, at most, until followers
+    /// have read that it comes. Meanwhile work goes on as if nothing were; then the token fires, and a follower that looks often by
+    /// then takes the released record within two round trips or so, instead of at its next look, which may be a heartbeat later.
+    ///
+    /// It waits no longer than it takes followers to look once: until a moment after the next heartbeat, or for a poll. It does not
+    /// wait where nothing works any more, or heartbeats don't come through. Zero: planned ends are not announced.
+    pub fn hand_over_notice(mut self, most: Duration) -> Self {
+        self.settings.notice = Some(most);
         self
     }
 

@@ -10,12 +10,15 @@ use super::{Elector, TermControl, stopped};
 use crate::ending::EndReason;
 use crate::error::{Error, ErrorKind};
 use crate::lock::{Candidacy, Limits, Lock, Patience, Request, Silence, Watcher};
-use crate::protocol::Restraint;
+use crate::protocol::{MOST_PAUSE, Restraint};
 use crate::status::StopReason;
 use crate::store::DataChange;
 
 /// The longest pause after work that failed again and again, in polls.
 const MAX_FAILURE_PAUSE: u32 = 64;
+
+/// The longest notice by default. Followers look as often at least.
+const MOST_NOTICE: Duration = MOST_PAUSE;
 
 /// Frees the seat when a campaign ends, in whatever way.
 pub(super) struct Turn(pub(super) Elector);
@@ -142,6 +145,7 @@ impl Elector {
             data: settings.advertised.clone().map_or(DataChange::Clear, DataChange::Set),
             first_miss_ends: settings.first_miss_ends,
             drain: settings.drain_timeout,
+            notice: settings.notice.unwrap_or_else(|| MOST_NOTICE.min(inner.locks.timing().heartbeat() * 2)),
             candidacy: Candidacy::Pausable(inner.paused.subscribe()),
             restraint: self.restraint(),
             given_up: inner.closing.clone(),

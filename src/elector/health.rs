@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Elector;
+use crate::protocol::MOST_PAUSE;
 use crate::status::{Role, Status, StopReason};
 
 /// What a liveness and a readiness probe want to know. Neither of them is leadership: a rollout that waits for new replicas to
@@ -69,7 +70,7 @@ impl Elector {
             Role::Idle => return problems.push("it takes no part yet".to_owned()),
             Role::Stopped(_) => return problems.push("it has stopped".to_owned()),
             Role::Leader => timing.heartbeat(),
-            Role::Unknown | Role::Follower => timing.poll(),
+            Role::Unknown | Role::Follower => timing.poll().max(MOST_PAUSE),
         };
         let longest = period + timing.operation_timeout();
         match status.last_contact() {

@@ -51,7 +51,10 @@ impl TermControl {
             // The task has ended if nobody listens: nothing is left to release.
             let _ = control.send(Control::Resign(reason));
         }
-        drop(self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner).take());
+        // Whoever goes by plan holds it until then.
+        if !reason.can_wait() {
+            drop(self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
     }
 
     pub(crate) fn keep(&self, lock: Lock) {

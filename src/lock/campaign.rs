@@ -10,10 +10,10 @@ use super::context::{Context, Note};
 use super::fencing::{self, Fencing};
 use super::handle::Lock;
 use super::hold::hold;
-use super::request::{Answer, Creation, Patience, Reentry, Request};
+use super::request::{Answer, Candidacy, Creation, Patience, Reentry, Request};
 use super::tenure::{Tenure, Unsettled};
 use crate::error::{Error, ErrorKind};
-use crate::protocol::{Candidate, Consistency, Holder, Moment, Next, Noted, Phase, Renewal, SentAt, Version};
+use crate::protocol::{Candidate, Consistency, Holder, Moment, Next, Noted, Phase, SentAt, Version};
 use crate::store::{DataChange, DurationText, Fill};
 
 struct Campaign {
@@ -49,6 +49,9 @@ pub(super) async fn campaign(
     let poll = request.refresh.unwrap_or(settings.timing.poll());
     let candidate =
         Candidate::new(poll, settings.timing.lease(), settings.absence(), create_first).restrained(request.restraint);
+    // Locks are mostly let go of without a word, which those who poll see sooner; and who only watches wants to see everything.
+    let follows = request.patience == Patience::Election && !matches!(request.candidacy, Candidacy::Never);
+    let candidate = if follows { candidate.phase_locked() } else { candidate };
     let _following = context.follow(&request.key);
     let end = if let Patience::Until(end) = request.patience { Some(end) } else { None };
     let mut campaign = Campaign { context, request, candidate, looked: false, last_error: None, end };
@@ -272,7 +275,7 @@ impl Campaign {
                 self.last_error = found.obstacle(key);
                 self.context.observe(key, &found, sent, now, consistency, &*self.request.watcher);
                 self.request.watcher.note(Note::Obstacle(self.last_error.as_ref()));
-                self.context.with_known(key, |known| self.candidate.answered(&known.observation, now));
+                self.context.with_known(key, |known| self.candidate.answered(&known.observation, sent, now));
             }
             Err(error) => self.failed(error),
         }
@@ -284,7 +287,6 @@ impl Campaign {
         let fill = Fill {
             owner: settings.owner.clone(),
             text: self.text_over(base.as_ref()),
-            heartbeat: (settings.renewal == Renewal::Scheduled).then(|| settings.timing.heartbeat()),
             data: self.request.data.clone(),
             attributes: self.request.attributes.clone(),
             acquired_at: self.context.clock.wall_text(),

@@ -47,6 +47,8 @@ struct Hold<'a> {
     tenure: Tenure,
     request: &'a Request,
     cell: Arc<LeaseCell>,
+    /// An end that has been announced: when, and why.
+    leaving: Option<(Moment, EndReason)>,
     /// Set when the end has begun: until when work may go on.
     drain_until: Option<Moment>,
     lost: bool,
@@ -82,15 +84,7 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
     };
     let (control, mut controls) = mpsc::unbounded_channel();
     tell_acquired(&tenure, &request.key, &cell, &control);
-    let shared = Arc::new(Shared {
-        key: request.key.clone(),
-        cell: Arc::clone(&cell),
-        control,
-        content: Arc::clone(tenure.content()),
-        fencing: context.settings.fencing,
-        vouched: tenure.is_vouched_for(),
-        timing: context.settings.timing,
-    });
+    let shared = Arc::new(shared(&tenure, &request.key, &cell, control));
     // A leadership is unique; any other lock may be acquired once more by the same client.
     let again = if request.patience == Patience::Election { Weak::new() } else { Arc::downgrade(&shared) };
     context.held.add(&request.key, &cell, again);
@@ -102,6 +96,7 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
         tenure,
         request,
         cell: Arc::clone(&cell),
+        leaving: None,
         drain_until: None,
         lost: false,
         let_go: request.patience == Patience::Election,
@@ -113,16 +108,19 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
     };
     let mut handles_gone = false;
     while outcome_of(hold.tenure.phase()).is_none() {
-        let ending = hold.drain_until.is_some();
+        // Nobody needs to say so twice.
+        let ending = hold.drain_until.is_some() || hold.leaving.is_some();
         let drained = sleep_until(&cell, hold.drain_until);
         let limited = sleep_until(&cell, hold.limits.due(hold.now()));
+        let leaves = sleep_until(&cell, hold.leaving.map(|(at, _)| at));
         tokio::select! { biased;
             control = controls.recv(), if !handles_gone => {
                 handles_gone = control.is_none();
                 hold.control(control);
             }
-            () = closing.cancelled(), if !ending => hold.resign(EndReason::ShutDown),
-            () = request.given_up.cancelled(), if !ending => hold.resign(EndReason::ShutDown),
+            () = closing.cancelled(), if !ending => hold.let_go(EndReason::ShutDown),
+            () = request.given_up.cancelled(), if !ending => hold.let_go(EndReason::ShutDown),
+            () = leaves => {}
             () = cell.unpinned() => {}
             () = drained, if hold.winding_down() => {}
             () = limited, if !ending => hold.check_limits(),
@@ -138,6 +136,20 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
     cell.finish(outcome);
     let place = context.report(&request.key, outcome)?;
     (outcome == ReleaseOutcome::Unknown).then_some(Unsettled { place, tenure: hold.tenure })
+}
+
+/// What all handles of one acquisition share.
+fn shared(tenure: &Tenure, key: &Key, cell: &Arc<LeaseCell>, control: mpsc::UnboundedSender<Control>) -> Shared {
+    let settings = &tenure.context().settings;
+    Shared {
+        key: key.clone(),
+        cell: Arc::clone(cell),
+        control,
+        content: Arc::clone(tenure.content()),
+        fencing: settings.fencing,
+        vouched: tenure.is_vouched_for(),
+        timing: settings.timing,
+    }
 }
 
 fn tell_acquired(tenure: &Tenure, key: &Key, cell: &Arc<LeaseCell>, control: &mpsc::UnboundedSender<Control>) {
@@ -188,11 +200,11 @@ impl Hold<'_> {
         self.let_go |= !matches!(control, Some(Control::Beat(_)));
         match control {
             // All handles are gone: as good as a release.
-            None => self.resign(EndReason::Resigned),
-            Some(Control::Resign(reason)) => self.resign(reason),
+            None => self.let_go(EndReason::Resigned),
+            Some(Control::Resign(reason)) => self.let_go(reason),
             Some(Control::Release { data, delete }) => {
                 self.tenure.set_release(data, delete);
-                self.resign(EndReason::Resigned);
+                self.let_go(EndReason::Resigned);
             }
             Some(Control::Beat(Beat { data, timing, done })) => {
                 if self.tenure.phase() != Phase::Holding {
@@ -224,9 +236,39 @@ impl Hold<'_> {
         }
     }
 
+    /// An end that can wait is announced first, while work goes on: others are there then when the record is released.
+    fn let_go(&mut self, reason: EndReason) {
+        let waits = reason.can_wait();
+        match self.leaving {
+            Some(_) if waits => return,
+            // Its holder has let go of it meanwhile: nobody is served by waiting.
+            Some((_, first)) => return self.resign(first),
+            None => {}
+        }
+        let (poll, now) = (self.tenure.context().settings.timing.poll(), self.now());
+        let most = if waits { self.request.notice } else { Duration::ZERO };
+        match self.tenure.holder().announce(now, poll, most) {
+            Some(at) => {
+                self.leaving = Some((at, reason));
+                self.beat_wanted = true;
+            }
+            None => self.resign(reason),
+        }
+    }
+
+    /// Goes when it has said that it would, or sooner, if no heartbeat comes through to tell of it.
+    fn leave_if_due(&mut self, now: Moment, misses: u32) {
+        if let Some((at, reason)) = self.leaving
+            && (now >= at || misses > 0)
+        {
+            self.resign(reason);
+        }
+    }
+
     /// R7, voluntary: the token fires now, renewals go on, work gets its time.
     fn resign(&mut self, reason: EndReason) {
         if self.tenure.phase() == Phase::Holding {
+            self.leaving = None;
             self.tenure.holder().resign();
             // A little more than work gets, so that what is dropped at its bound is still released.
             let grace = self.tenure.context().settings.timing.guard();
@@ -238,7 +280,7 @@ impl Hold<'_> {
     fn check_limits(&mut self) {
         let now = self.now();
         if let Some(reason) = self.limits.check(now) {
-            self.resign(reason);
+            self.let_go(reason);
         }
     }
 
@@ -274,6 +316,7 @@ impl Hold<'_> {
                 self.resign(EndReason::FirstMiss);
             }
         }
+        self.leave_if_due(now, misses);
         self.beat_if_wanted();
         if self.winding_down() {
             let now = self.now();

@@ -92,6 +92,8 @@ pub(crate) struct Request {
     pub(crate) refresh: Option<Duration>,
     pub(crate) first_miss_ends: bool,
     pub(crate) drain: Duration,
+    /// How long a planned end may wait for others to have read of it, at most.
+    pub(crate) notice: Duration,
     pub(crate) candidacy: Candidacy,
     pub(crate) restraint: Restraint,
     pub(crate) limits: Limits,
@@ -119,6 +121,7 @@ impl Request {
             refresh: None,
             first_miss_ends: false,
             drain: DRAIN,
+            notice: Duration::ZERO,
             candidacy: Candidacy::Open,
             restraint: Restraint::default(),
             limits: Limits::default(),

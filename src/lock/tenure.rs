@@ -320,7 +320,7 @@ const NO_ENTROPY_PAUSE: Duration = Duration::from_millis(100);
 
 fn own(write: &Write, token: Option<u64>, released: bool) -> Seen {
     let version: Version = write.version.clone();
-    Seen::Record(Sighting { version, lease: write.lease, released, writer: Writer::Ours, token })
+    Seen::Record(Sighting { version, lease: write.lease, released, writer: Writer::Ours, token, plan: write.plan })
 }
 
 async fn in_flight(flight: &mut Option<(SentAt, BoxFuture<'static, Answer>)>) -> (SentAt, Answer) {

@@ -10,10 +10,14 @@ use super::message::{
     HeldUntil, Loss, Moment, Release, Reply, Seen, SentAt, Sighting, Version, Write, WriteKind, Writer,
 };
 use super::mutant;
+use super::pace::Plan;
 
 /// The first pause after a failed write. Doubles, up to a quarter of the heartbeat; for a release, which saves no lease, up to
 /// the heartbeat.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+
+/// By how long after a heartbeat those who follow it have read it, unless reads fail.
+const LOOKED: Duration = Duration::from_millis(250);
 
 /// Who decides when a heartbeat is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,6 +115,8 @@ pub(crate) struct Holder {
     scheduled: Moment,
     misses: u32,
     release_tried: bool,
+    /// When it lets go, once that has been announced.
+    ends: Option<Moment>,
 }
 
 impl Holder {
@@ -129,6 +135,7 @@ impl Holder {
             scheduled: now,
             misses: 0,
             release_tried: false,
+            ends: None,
         }
     }
 
@@ -229,7 +236,11 @@ impl Holder {
                 self.lower(sent, self.terms);
             }
         }
-        Write { kind, version, names, or_absent, lease: self.terms.lease }
+        let plan = Plan {
+            heartbeat: (self.terms.renewal == Renewal::Scheduled).then_some(self.terms.heartbeat),
+            ending: self.ends.map(|ends| ends.since(sent.0)),
+        };
+        Write { kind, version, names, or_absent, lease: self.terms.lease, plan }
     }
 
     /// R1: a write that promises a shorter lease counts from its send, answered or not: it may be
@@ -416,6 +427,25 @@ impl Holder {
     /// A heartbeat now instead of on schedule.
     pub(crate) fn beat_now(&mut self, now: Moment) {
         self.next_send = self.next_send.min(now);
+    }
+
+    /// A voluntary end is planned: every write from here on tells followers of it, so that they are there when the lease is let
+    /// go. Nothing else changes; gives when to [`resign`](Self::resign). `None` if nothing is held, or no heartbeat comes through at present:
+    /// nobody would hear of it then.
+    ///
+    /// Followers have looked once by then: those who poll within a `poll`, those who follow heartbeats after the next one of the
+    /// schedule. It takes no longer than `most`.
+    pub(crate) fn announce(&mut self, now: Moment, poll: Duration, most: Duration) -> Option<Moment> {
+        // A heartbeat that is not answered at once will not tell anybody soon either.
+        let waits =
+            self.in_flight != InFlight::Nothing && self.last_sent.is_some_and(|sent| now.since(sent.0) > LOOKED);
+        if self.phase != Phase::Holding || self.misses > 0 || waits || most.is_zero() {
+            return None;
+        }
+        let scheduled = if self.terms.renewal == Renewal::Scheduled { self.scheduled } else { now };
+        let ends = scheduled.max(now.after(poll)).after(LOOKED).min(now.after(most));
+        self.ends = Some(ends);
+        Some(ends)
     }
 
     /// A voluntary end begins: the token fires now, renewals go on until work has ended (R7).

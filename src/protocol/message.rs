@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::pace::Plan;
+
 /// An instant on this process's own monotonic clock, which counts suspended time. Never compared
 /// with another process's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -114,6 +116,8 @@ pub(crate) struct Sighting {
     pub(crate) writer: Writer,
     /// The number in the record. What another kind of client left there is no news, but a floor all the same (R6).
     pub(crate) token: Option<u64>,
+    /// What its holder plans: believed only of ours.
+    pub(crate) plan: Plan,
 }
 
 /// What a read, or the old record of a refused write, showed.
@@ -153,6 +157,7 @@ pub(crate) struct Write {
     pub(crate) names: Vec<Version>,
     pub(crate) or_absent: bool,
     pub(crate) lease: Duration,
+    pub(crate) plan: Plan,
 }
 
 /// The store's answer to a write.

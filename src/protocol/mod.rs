@@ -24,14 +24,18 @@
 //! Two clock rules are two types: [`HeldUntil`] is made only from a send time, [`FirstSeen`] only
 //! from a response time.
 
+mod candidate;
 mod follower;
 mod holder;
 mod memory;
 mod message;
 pub(crate) mod mutant;
+mod pace;
 
+pub(crate) use candidate::*;
 pub(crate) use follower::*;
 pub(crate) use holder::*;
 pub(crate) use message::*;
 #[cfg(feature = "mutants")]
 pub(crate) use mutant::{Mutant, on, run_with};
+pub(crate) use pace::{MOST_PAUSE, Plan};

@@ -1,6 +1,7 @@
 //! Expressions: every name and every value a placeholder, nothing built by joining user text.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -72,10 +73,11 @@ impl Expression {
                 }
                 self.remove("#released", attribute::RELEASED);
                 self.schedule(write, fill);
-                if fill.heartbeat.is_none() {
-                    // What the holder before promised would mislead followers.
+                // What the holder before planned would mislead followers.
+                if write.plan.heartbeat.is_none() {
                     self.remove("#heartbeat", attribute::HEARTBEAT);
                 }
+                self.remove("#ending", attribute::ENDING);
                 for (index, (name, value)) in fill.attributes.iter().enumerate() {
                     self.set(&format!("#more{index}"), name, &format!(":more{index}"), value.clone());
                 }
@@ -108,9 +110,12 @@ impl Expression {
 
     fn schedule(&mut self, write: &Write, fill: &Fill) {
         self.set("#lease", attribute::LEASE, ":lease", text(&fill.text.format(write.lease)));
-        if let Some(heartbeat) = fill.heartbeat {
-            let heartbeat = AttributeValue::N(heartbeat.as_millis().to_string());
-            self.set("#heartbeat", attribute::HEARTBEAT, ":heartbeat", heartbeat);
+        let millis = |time: Duration| AttributeValue::N(time.as_millis().to_string());
+        if let Some(heartbeat) = write.plan.heartbeat {
+            self.set("#heartbeat", attribute::HEARTBEAT, ":heartbeat", millis(heartbeat));
+        }
+        if let Some(ending) = write.plan.ending {
+            self.set("#ending", attribute::ENDING, ":ending", millis(ending));
         }
     }
 
@@ -268,17 +273,14 @@ pub(crate) struct Mend {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::protocol::Version;
+    use crate::protocol::{Plan, Version};
     use crate::store::DurationText;
 
     fn fill() -> Fill {
         Fill {
             owner: "owner SET #x".into(),
             text: DurationText::Go,
-            heartbeat: Some(Duration::from_millis(2_500)),
             attributes: vec![("team SET".into(), AttributeValue::S("blue".into()))],
             sealed: None,
             data: DataChange::Set(b"hello".to_vec()),
@@ -290,7 +292,8 @@ mod tests {
 
     fn write(kind: WriteKind, or_absent: bool) -> Write {
         let names = vec![Version::new("old"), Version::new("new")];
-        Write { kind, version: Version::new("new"), names, or_absent, lease: Duration::from_secs(10) }
+        let plan = Plan { heartbeat: Some(Duration::from_millis(2_500)), ending: None };
+        Write { kind, version: Version::new("new"), names, or_absent, lease: Duration::from_secs(10), plan }
     }
 
     #[test]

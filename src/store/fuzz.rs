@@ -13,7 +13,7 @@ use super::operator::{mend, retired};
 use super::record::{Item, attribute, lease_of, stamp};
 use super::{DataChange, DurationText, Fill, Found, Key, LockRecord, Schema, TokenChange};
 use crate::fuzz::fuzz;
-use crate::protocol::{Version, Write, WriteKind, Writer};
+use crate::protocol::{Plan, Version, Write, WriteKind, Writer};
 use crate::timing::{MAX_LEASE, MIN_LEASE};
 
 #[test]
@@ -209,7 +209,6 @@ fn held(item: &Item, record: &LockRecord) {
         let fill = Fill {
             owner: "me".into(),
             text: record.duration_text(),
-            heartbeat,
             data: DataChange::Keep,
             attributes: Vec::new(),
             acquired_at: "2026-01-01T00:00:00Z".into(),
@@ -224,7 +223,8 @@ fn held(item: &Item, record: &LockRecord) {
             let version = Version::new(version);
             let names = vec![record.version.clone(), version.clone()];
             let lease = Duration::from_millis(u64::try_from(record.lease().as_millis()).unwrap());
-            let write = Write { kind, version: version.clone(), names, or_absent: false, lease };
+            let plan = Plan { heartbeat, ending: heartbeat.filter(|_| kind == WriteKind::Renew) };
+            let write = Write { kind, version: version.clone(), names, or_absent: false, lease, plan };
             item = apply(&item, &Expression::of(&write, &fill, "key"));
             let now = decoded(&item, "what we write reads back");
             sound(&item, &now);
@@ -236,6 +236,8 @@ fn held(item: &Item, record: &LockRecord) {
                 TokenChange::Forget => None,
             };
             assert_eq!((now.fencing_token(), now.heartbeat()), (expected, heartbeat));
+            let announced = heartbeat.filter(|_| !matches!(kind, WriteKind::Claim { .. }));
+            assert_eq!(now.ending(), announced, "until the next holder");
             assert_eq!(now.is_released(), version.as_str() == "release");
             assert_eq!((now.data(), now.attributes()), (record.data(), record.attributes()));
         }

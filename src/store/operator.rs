@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::types::builders::ConditionCheckBuilder;
 
 use super::expression::{Expression, Mend};
 use super::key::Key;
-use super::record::{Item, Malformed, attribute, heartbeat, lease_of, text, token, writer};
+use super::record::{Item, Malformed, attribute, lease_of, millis, text, token, writer};
 use super::{DurationText, Found, LockRecord, Store, Written};
 use crate::error::Error;
 use crate::protocol::{Consistency, Version, Writer};
@@ -100,7 +100,7 @@ impl Store {
 
 /// What of a record is no longer needed once its lock is no longer used.
 pub(super) fn retired(seen: &LockRecord) -> Vec<String> {
-    let own = [attribute::DATA, attribute::HEARTBEAT, attribute::ACQUIRED_AT];
+    let own = [attribute::DATA, attribute::HEARTBEAT, attribute::ENDING, attribute::ACQUIRED_AT];
     // A token that can't be read is no floor, and would be damage behind our stamp.
     let unreadable = seen.sighting().token.is_none().then_some(attribute::TOKEN);
     own.into_iter().chain(unreadable).map(str::to_owned).chain(seen.attributes().keys().cloned()).collect()
@@ -121,9 +121,7 @@ pub(super) fn mend(item: &Item, lease: String, floor: u64) -> Mend {
     if item.get(attribute::DATA).is_some_and(|data| !data.is_b()) {
         remove.push(attribute::DATA);
     }
-    if heartbeat(item).is_err() {
-        remove.push(attribute::HEARTBEAT);
-    }
+    remove.extend([attribute::HEARTBEAT, attribute::ENDING].into_iter().filter(|name| millis(item, name).is_err()));
     Mend {
         seen: item.get(attribute::VERSION).cloned(),
         owner: text(item, attribute::OWNER).is_err().then(|| NOBODY.to_owned()),

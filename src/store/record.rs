@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::duration_text::{DurationText, parse};
 use super::key::{Key, Schema};
 use crate::error::{Error, ErrorKind};
-use crate::protocol::{Seen, Sighting, Version, Writer};
+use crate::protocol::{Plan, Seen, Sighting, Version, Writer};
 use crate::timing::{MAX_LEASE, MIN_LEASE};
 
 /// The names of the record's attributes.
@@ -21,10 +21,12 @@ pub(crate) mod attribute {
     pub(crate) const RELEASED: &str = "isReleased";
     pub(crate) const TOKEN: &str = "fencingToken";
     pub(crate) const HEARTBEAT: &str = "heartbeatMillis";
+    pub(crate) const ENDING: &str = "endingMillis";
     pub(crate) const ACQUIRED_AT: &str = "acquiredAt";
     pub(crate) const STAMP: &str = "stampedVersion";
     /// Reserved: no key and no additional attribute may be called like one of these.
-    pub(crate) const ALL: [&str; 9] = [OWNER, LEASE, VERSION, DATA, RELEASED, TOKEN, HEARTBEAT, ACQUIRED_AT, STAMP];
+    pub(crate) const ALL: [&str; 10] =
+        [OWNER, LEASE, VERSION, DATA, RELEASED, TOKEN, HEARTBEAT, ENDING, ACQUIRED_AT, STAMP];
 }
 
 /// The number of our format, before the colon in `stampedVersion`.
@@ -52,7 +54,7 @@ pub struct LockRecord {
     data: Option<Vec<u8>>,
     writer: Writer,
     token: Option<u64>,
-    heartbeat: Option<Duration>,
+    plan: Plan,
     acquired_at: Option<String>,
     attributes: BTreeMap<String, AttributeValue>,
     unchanged_for: Duration,
@@ -116,7 +118,12 @@ impl LockRecord {
 
     /// How often its holder renews, if it says so.
     pub fn heartbeat(&self) -> Option<Duration> {
-        self.heartbeat
+        self.plan.heartbeat
+    }
+
+    /// How long after this was written its holder lets go of it, at the earliest, if it has announced that.
+    pub fn ending(&self) -> Option<Duration> {
+        self.plan.ending
     }
 
     /// When its holder acquired it, by that machine's wall clock: for people.
@@ -153,6 +160,7 @@ impl LockRecord {
             released: self.released,
             writer: self.writer,
             token: self.token,
+            plan: self.plan,
         }
     }
 }
@@ -272,7 +280,7 @@ fn decode(item: &Item, key: &Key, schema: &Schema) -> Result<LockRecord, Malform
         data,
         writer,
         token,
-        heartbeat: if ours { heartbeat(item)? } else { None },
+        plan: if ours { plan(item)? } else { Plan::default() },
         acquired_at: if ours { text(item, a::ACQUIRED_AT).ok().map(str::to_owned) } else { None },
         attributes: attributes.map(|(name, value)| (name.clone(), value.clone())).collect(),
         unchanged_for: Duration::ZERO,
@@ -299,9 +307,14 @@ pub(super) fn token(item: &Item) -> Result<Option<u64>, Malformed> {
     Ok(token)
 }
 
-/// The holder's heartbeat period, whoever wrote it.
-pub(super) fn heartbeat(item: &Item) -> Result<Option<Duration>, Malformed> {
-    Ok(number(item, attribute::HEARTBEAT)?.map(Duration::from_millis))
+/// What the holder plans, whoever wrote it.
+fn plan(item: &Item) -> Result<Plan, Malformed> {
+    Ok(Plan { heartbeat: millis(item, attribute::HEARTBEAT)?, ending: millis(item, attribute::ENDING)? })
+}
+
+/// A span of time, if there is one.
+pub(super) fn millis(item: &Item, attribute: &'static str) -> Result<Option<Duration>, Malformed> {
+    Ok(number(item, attribute)?.map(Duration::from_millis))
 }
 
 fn number(item: &Item, attribute: &'static str) -> Result<Option<u64>, Malformed> {

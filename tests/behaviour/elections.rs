@@ -299,7 +299,8 @@ async fn what_was_cancelled_stays_cancelled() {
 async fn work_that_does_not_stop_is_dropped_at_its_bound() {
     let engine = Embedded::in_memory().unwrap();
     let locks = client(&engine, &Faults::none(), 1).await;
-    let elector = Elector::builder(&locks, "e").drain_timeout(Duration::from_secs(2)).build().unwrap();
+    let elector = Elector::builder(&locks, "e").hand_over_notice(Duration::ZERO);
+    let elector = elector.drain_timeout(Duration::from_secs(2)).build().unwrap();
     struct Dropped(Arc<AtomicU32>);
     impl Drop for Dropped {
         fn drop(&mut self) {
@@ -365,7 +366,7 @@ async fn reads_that_go_back_in_time_harm_nobody() {
     assert!(leadership.is_valid());
     let stale = follows.calls().iter().filter(|(_, fault)| *fault == Fault::StaleRead).count();
     let strong = follows.calls().iter().filter(|(call, _)| call.body.contains("\"ConsistentRead\":true")).count();
-    assert!(stale > 30 && strong > 10, "{stale} stale reads, {strong} confirmed");
+    assert!(stale > 15 && strong > 10, "{stale} stale reads, {strong} confirmed");
     assert_eq!(follower.status().borrow().epoch, 1, "one change was seen: that somebody leads");
     assert!(!follows.calls().iter().any(|(call, _)| call.operation == "UpdateItem"), "no claim was tried");
     leads.set(|_| Fault::LoseRequest);

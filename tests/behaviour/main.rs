@@ -10,6 +10,7 @@ mod elections;
 mod faults;
 mod fences;
 mod fencing;
+mod handing_over;
 mod handles;
 mod heartbeats;
 mod hostile;

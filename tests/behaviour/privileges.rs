@@ -17,9 +17,9 @@ use policy::{Grant, Place, Policy, Request};
 pub(crate) use recorder::record;
 
 use crate::{
-    cancel, candidacy, content, elections, fences, fencing, handles, heartbeats, input, isolation, leases, locks,
-    losses, monitor, observability, observers, operators, reading, refusals, requests, services, shutdown, tables,
-    telemetry, waiting,
+    cancel, candidacy, content, elections, fences, fencing, handing_over, handles, heartbeats, input, isolation,
+    leases, locks, losses, monitor, observability, observers, operators, reading, refusals, requests, services,
+    shutdown, tables, telemetry, waiting,
 };
 
 /// The tests of a module.
@@ -61,6 +61,7 @@ const CANDIDATE: Role = Role {
         losses::suite,
         services::suite,
         candidacy::suite,
+        handing_over::suite,
         telemetry::suite,
         observability::suite,
         candidate::suite,

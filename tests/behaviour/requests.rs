@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dynamo_elector::{Embedded, Fault, Faults, LockClient};
+use dynamo_elector::{Elector, Embedded, Fault, Faults, LockClient};
 use metrics_util::MetricKind;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 
@@ -158,7 +158,8 @@ async fn a_lost_reply_adds_nothing_beyond_the_retry_itself() {
     assert_eq!(version(&bodies[0]), version(&bodies[1]), "the very same write, not a new one");
 }
 
-/// R13, and what a leader and a follower cost in an hour: one write a heartbeat, half a read a poll.
+/// R13, and what a leader and a follower cost in an hour: one write a heartbeat; half a unit for each poll of whoever waits for a lock,
+/// and for each look of whoever follows an election.
 #[tokio::test(start_paused = true)]
 async fn an_hour_costs_what_the_readme_says() {
     let recorder = DebuggingRecorder::new();
@@ -182,6 +183,29 @@ async fn an_hour_costs_what_the_readme_says() {
     assert!((3_590..=3_601).contains(&polls.len()), "{} polls", polls.len());
     assert!((units - (1_440.0 + 1_800.0)).abs() < 8.0, "{units} units");
     assert!(lock.is_valid() && !waiting.is_finished());
+    waiting.abort();
+    lock.release().await.unwrap();
+
+    let (leads, follows) = (Faults::none(), Faults::none());
+    let (one, two) = (client(&engine, &leads, 3).await, client(&engine, &follows, 4).await);
+    let electors = [one, two].map(|locks| Elector::builder(&locks, "e").build().unwrap());
+    let leadership = electors[0].campaign().await.unwrap();
+    let follower = electors[1].clone();
+    let waiting = tokio::spawn(async move { follower.campaign().await });
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let mut bill = Bill::new(&follows, &recorder);
+    let beats = leads.calls().len();
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    let (looks, units) = bill.next().await;
+    let beats = leads.calls().len() - beats;
+    assert!(looks.iter().all(|op| op == "GetItem"), "followers never write");
+    // Half of the polls, and a quarter of what dynamolock's followers cost: a strong read a second.
+    assert!((1_440..=1_800).contains(&looks.len()), "{} looks", looks.len());
+    #[allow(clippy::cast_precision_loss, reason = "some thousands")]
+    let reads = units - beats as f64;
+    assert!((720.0..=900.0).contains(&reads), "{reads} units");
+    println!("{} looks, {beats} heartbeats, {reads} read units", looks.len());
+    assert!(leadership.is_valid() && !waiting.is_finished());
     waiting.abort();
 }
 

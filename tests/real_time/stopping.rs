@@ -14,6 +14,7 @@ async fn a_shutdown_at_the_very_moment_of_an_election_ends_it() {
     for round in 0..2_000 {
         let elector = Elector::builder(&locks, format!("round-{round}"));
         let running = elector
+            .hand_over_notice(Duration::ZERO)
             .on_elected(|leadership| async move {
                 leadership.cancelled().await;
                 Ok(())
@@ -56,7 +57,8 @@ async fn as_soon_as_it_leads_there_is_a_leadership_to_use_and_to_give_up() {
     let engine = Embedded::in_memory().unwrap();
     let locks = LockClient::embedded(&engine, "locks").build().await.unwrap();
     for round in 0..500 {
-        let elector = Elector::builder(&locks, format!("round-{round}")).start().unwrap().into_elector();
+        let elector = Elector::builder(&locks, format!("round-{round}")).hand_over_notice(Duration::ZERO);
+        let elector = elector.start().unwrap().into_elector();
         elector.until_leading().await.unwrap();
         let leadership = elector.leadership().unwrap_or_else(|| panic!("round {round}: none to use"));
         assert!(leadership.is_valid() && leadership.fencing_token() == 1);

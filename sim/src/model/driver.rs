@@ -21,7 +21,7 @@ impl Step<'_> {
         match (&mut node.activity, flight.request, answer) {
             (Activity::Following(candidate), Request::Read(consistency), Some(Answer::Read(seen))) => {
                 node.observation.observe(seen, flight.sent, ReceivedAt(now), consistency);
-                candidate.answered(&node.observation, now);
+                candidate.answered(&node.observation, flight.sent, now);
             }
             (Activity::Following(candidate), ..) => candidate.failed(true, now, SPREAD),
             (Activity::Tenure(tenure), Request::Write(write), Some(Answer::Write(Reply::Applied))) => {

@@ -93,6 +93,7 @@ pub(super) struct Tenure {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[allow(clippy::large_enum_variant, reason = "one of each node")]
 pub(super) enum Activity {
     Following(Candidate),
     Tenure(Box<Tenure>),

@@ -44,6 +44,8 @@ pub(crate) struct Cell {
     pub(crate) working: bool,
     pub(crate) work_ends: Option<Moment>,
     pub(crate) drain_until: Option<Moment>,
+    /// Its end has been announced for then.
+    pub(crate) lets_go: Option<Moment>,
     pub(crate) was_over: bool,
 }
 
@@ -61,6 +63,7 @@ pub(crate) struct Tenure {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one of each node")]
 pub(crate) enum Activity {
     Down,
     Following(Candidate),

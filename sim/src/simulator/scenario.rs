@@ -89,6 +89,8 @@ pub(crate) struct Scenario {
     pub(crate) foreign: bool,
     /// The foreign client releases by deleting the record.
     pub(crate) foreign_deletes: bool,
+    /// Candidates follow heartbeats instead of polling, and leaders announce their end.
+    pub(crate) phase_locked: bool,
     /// Whoever has led stays out until somebody else has, for a lease at most.
     pub(crate) courteous: bool,
     /// When faults stop, and when the run ends.
@@ -151,6 +153,7 @@ impl Scenario {
             deletes: false,
             foreign: false,
             foreign_deletes: false,
+            phase_locked: true,
             courteous: false,
             quiet: Duration::ZERO,
             end: Duration::from_secs(600),
@@ -230,6 +233,7 @@ impl Scenario {
             deletes,
             foreign,
             foreign_deletes,
+            phase_locked: rng.u8(0..4) > 0,
             courteous: rng.u8(0..4) == 0,
             quiet: Duration::from_secs(480),
             end: Duration::from_secs(600),
@@ -287,7 +291,7 @@ impl Scenario {
         let counted = longest(Timing::lease).mul_f64(foreign) * extended
             + longest(Timing::poll) * 2
             + longest(Timing::operation_timeout) * 4
-            + DRAIN * 2
+            + NOTICE + DRAIN * 2
             + self.settings.iter().map(|setting| setting.delay).max().unwrap_or_default()
             + if self.courteous { longest(Timing::lease) } else { longest(Timing::poll) * 2 }
             // What only a human can mend is looked at ten times as rarely.
@@ -298,6 +302,9 @@ impl Scenario {
 
 /// How long work may wind down after a voluntary end.
 pub(crate) const DRAIN: Duration = Duration::from_secs(3);
+
+/// How long a leader waits for followers to have read of its end, at most.
+pub(crate) const NOTICE: Duration = Duration::from_secs(5);
 
 /// How many times its usual length a held lease may have.
 pub(crate) const EXTENSION: u32 = 2;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::protocol::{Consistency, Moment, Mutant, Reply, Seen, Sighting, Version, Write, WriteKind, Writer, on};
+use crate::protocol::{
+    Consistency, Moment, Mutant, Plan, Reply, Seen, Sighting, Version, Write, WriteKind, Writer, on,
+};
 use crate::record;
 
 /// One acquisition of one node, from claim to release.
@@ -97,7 +99,14 @@ impl Store {
             return Ok(false);
         }
         let token = self.record.as_ref().and_then(|record| record.token);
-        self.replace(Some(Sighting { version, lease, released: false, writer: Writer::Foreign, token }))?;
+        self.replace(Some(Sighting {
+            version,
+            lease,
+            released: false,
+            writer: Writer::Foreign,
+            token,
+            plan: Plan::default(),
+        }))?;
         Ok(true)
     }
 

@@ -62,6 +62,7 @@ counts! {
     half_cuts: "fault: partition, one way",
     outages: "fault: the store fails for everybody",
     resigns: "resigned",
+    announced: "ends announced",
     deletions: "operator: record deleted",
     restores: "operator: record restored from the past",
     forgeries: "operator: record forged",
@@ -105,6 +106,13 @@ impl Histogram {
         nanos.into_iter().for_each(|nanos| self.note(nanos));
     }
 
+    /// How many of them are as long, or longer: one of the edges.
+    #[cfg(test)]
+    pub(crate) fn count_from(&self, edge: Duration) -> u64 {
+        let bucket = EDGES.iter().position(|is| u128::from(*is) == edge.as_nanos()).map_or(0, |index| index + 1);
+        self.buckets[bucket..].iter().sum()
+    }
+
     fn add(&mut self, other: &Self) {
         self.buckets.iter_mut().zip(other.buckets).for_each(|(mine, theirs)| *mine += theirs);
         self.min = self.min.into_iter().chain(other.min).min();
@@ -146,6 +154,8 @@ pub(crate) struct Tally {
     pub(crate) fired_margin: Histogram,
     /// From the token that fired to the next take-over of the released lease.
     pub(crate) handover: Histogram,
+    /// From a write to a follower that has read it.
+    pub(crate) lag: Histogram,
     /// From the end of all faults to a leader.
     pub(crate) recovery: Histogram,
     /// The longest recovery, as a share of its bound, in millionths.
@@ -163,6 +173,7 @@ impl Tally {
         self.smallest_margin.add(&other.smallest_margin);
         self.fired_margin.add(&other.fired_margin);
         self.handover.add(&other.handover);
+        self.lag.add(&other.lag);
         self.recovery.add(&other.recovery);
         self.worst_recovery = self.worst_recovery.max(other.worst_recovery);
     }
@@ -176,9 +187,9 @@ impl Tally {
         }
         let _ = writeln!(
             text,
-            "\n| time | expired lease: validity over → take-over | of it, each run's smallest | token fired → take-over | released: token fired → take-over | faults over → a leader |\n| --- | ---: | ---: | ---: | ---: | ---: |"
+            "\n| time | expired lease: validity over → take-over | of it, each run's smallest | token fired → take-over | released: token fired → take-over | write applied → seen by a follower | faults over → a leader |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
         );
-        let all = [&self.margin, &self.smallest_margin, &self.fired_margin, &self.handover, &self.recovery];
+        let all = [&self.margin, &self.smallest_margin, &self.fired_margin, &self.handover, &self.lag, &self.recovery];
         let columns = all.map(Histogram::lines);
         for row in 0..columns[0].len() {
             let cells = columns.each_ref().map(|column| grouped(column[row].1));

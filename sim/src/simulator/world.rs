@@ -14,13 +14,13 @@ use fastrand::Rng;
 use super::foreign::{Foreign, ForeignOp};
 use super::node::{Activity, Cell, Flight, LastTerm, NEVER, Node, RETRY_TOKENS, Request, Tenure, Timers};
 use super::queue::Queue;
-use super::scenario::{DRAIN, EXTENSION, Fault, Judged, Scenario};
+use super::scenario::{DRAIN, EXTENSION, Fault, Judged, NOTICE, Scenario};
 use super::store::{Acquisition, HISTORY, Store};
 use super::tally::Tally;
 use crate::clock::LocalClock;
 use crate::lock_layer::{CLAIM_TRIES, is_winding_down, own_write, terms_of};
 use crate::protocol::{
-    Absence, Candidate, Consistency, Holder, Loss, Moment, Mutant, Next, Noted, Observation, Phase, ReceivedAt,
+    Absence, Candidate, Consistency, Holder, Loss, Moment, Mutant, Next, Noted, Observation, Phase, Plan, ReceivedAt,
     Release, Reply, Restraint, Seen, SentAt, Sighting, Step, Version, Write, WriteKind, Writer, on,
 };
 use crate::timing::Timing;
@@ -109,6 +109,8 @@ pub(crate) struct World {
     recovered: bool,
     /// Two or more were valid a moment ago.
     several_valid: bool,
+    /// When the record was written last.
+    written_at: u64,
     /// The store fails for everybody meanwhile.
     outage: Range<u64>,
     /// The smallest margin of this run.
@@ -160,6 +162,7 @@ impl World {
             steady: None,
             recovered: false,
             several_valid: false,
+            written_at: 0,
             outage: 0..0,
             smallest: NEVER,
             log: logging.then(Vec::new),
@@ -350,7 +353,9 @@ impl World {
         let absence = if self.scenario.deletes { Absence::Free } else { Absence::WaitsOutLease };
         let restraint = Restraint { delay: self.delay(index), ..Restraint::default() };
         let poll = if on(Mutant::PollsTwice) { timing.poll() / 2 } else { timing.poll() };
-        Candidate::new(poll, timing.lease(), absence, self.scenario.deletes).restrained(restraint)
+        let candidate = Candidate::new(poll, timing.lease(), absence, self.scenario.deletes).restrained(restraint);
+        // Whoever polls twice as often follows nobody.
+        if self.scenario.phase_locked && !on(Mutant::PollsTwice) { candidate.phase_locked() } else { candidate }
     }
 
     /// How long it lets others go first.

@@ -24,7 +24,7 @@ use aws_smithy_types::body::SdkBody;
 
 use crate::error::{Error, ErrorKind};
 use crate::fuzz::fuzz;
-use crate::protocol::{Consistency, Version, Write, WriteKind};
+use crate::protocol::{Consistency, Plan, Version, Write, WriteKind};
 use crate::store::{DataChange, DurationText, Fill, Key, Schema, Store, TokenChange, Written};
 
 #[test]
@@ -156,11 +156,10 @@ async fn write(store: &Store, operation: &str) -> Option<Result<Written, Error>>
     };
     let version = Version::new("v2");
     let names = vec![Version::new("v1"), version.clone()];
-    let write = Write { kind, version, names, or_absent: false, lease: Duration::from_secs(10) };
+    let write = Write { kind, version, names, or_absent: false, lease: Duration::from_secs(10), plan: Plan::default() };
     let fill = Fill {
         owner: "me".into(),
         text: DurationText::Go,
-        heartbeat: None,
         data: DataChange::Keep,
         attributes: Vec::new(),
         acquired_at: "2026-01-01T00:00:00Z".into(),

@@ -117,7 +117,10 @@ async fn two_hundred_followers_of_a_leader_that_dies_claim_once_each() {
     println!("{HERD} followers, the leader dies: {claims} writes, at most {worst} requests in a second");
     // The winner renews besides.
     assert!(claims <= u32::try_from(HERD).unwrap() + 3, "{claims} writes");
-    assert!(worst <= 2 * u32::try_from(HERD).unwrap(), "{worst} requests in a second: a read and a claim each at most");
+    assert!(
+        worst <= 4 * u32::try_from(HERD).unwrap(),
+        "{worst} requests in a second: a claim each, and looks for a heartbeat that does not come"
+    );
     let (after, writes) = herd.traffic.during(won + millis(3_000), 2_000);
     assert!(after <= 500 && writes <= 1, "and as before: {after} requests, {writes} writes");
 }
@@ -142,9 +145,9 @@ async fn two_hundred_followers_come_back_from_an_outage_without_a_storm() {
     println!(
         "{HERD} followers in an outage: at most {outage} requests in a second; after it {writes} writes, at most {worst}"
     );
-    // What each had under way, a claim that is refused, and a read.
-    assert!(outage <= 500 && worst <= 600, "{outage} and {worst} requests in a second");
-    assert!(writes <= 500, "{writes} writes");
+    // What each had under way, and looks for the first heartbeats of the next leader.
+    assert!(outage <= 500 && worst <= 800, "{outage} and {worst} requests in a second");
+    assert!(writes <= 10, "everybody looks before it claims: {writes} writes");
     let (after, _) = herd.traffic.during(back + millis(4_000), 2_000);
     assert!(after <= 500, "and as before: {after} requests in two seconds");
 }
@@ -165,14 +168,15 @@ async fn names_that_do_not_resolve_for_three_hours_end_without_a_storm() {
     println!(
         "three without a name, a poll every ten seconds: {first} requests in twenty minutes, and {last} three hours later"
     );
-    // Two and a half a poll: a claim, and taking it back.
-    assert!(first <= 3 * 3 * 120 && last <= first + first / 10, "{first} and then {last}");
+    // One in three quarters of a poll: nobody claims what it can't look at.
+    assert!(first <= 3 * 160 + 10 && last <= first + first / 10, "{first} and then {last}");
     assert!(herd.followers.iter().all(|follower| follower.health().is_live), "a restart mends no name server");
     assert!(herd.leader.1.status().borrow().is_leader(), "whoever has a name goes on");
     herd.traffic.script(&herd.others, Fault::Deliver);
     let back = Instant::now();
     sleep(10 * poll).await;
     let (requests, writes) = herd.traffic.during(back, 10 * poll);
-    assert!(requests <= 3 * 13 && writes <= 2 * 3, "{requests} requests, {writes} writes");
+    // A poll each, and now and then some looks for a heartbeat.
+    assert!(requests <= 3 * (10 + 8) && writes <= 2 * 3, "{requests} requests, {writes} writes");
     assert!(herd.followers.iter().all(|follower| follower.status().borrow().trouble.is_none()) && herd.leaders() == 1);
 }

@@ -170,7 +170,7 @@ async fn a_release_that_races_a_renewal_comes_after_it() {
         let calls = since(&pair.one.faults, from);
         let release = calls.iter().position(|call| call.body.contains(":released")).unwrap();
         assert!(calls[release..].iter().all(|call| !renews(call)), "{fault:?}: nothing is renewed after the release");
-        pair.two.led(POLL + 100).await;
+        pair.two.led(HEARTBEAT + POLL).await;
         assert_eq!(pair.two.token(), Some(2), "{fault:?}");
         let (stopped, _) = pair.watch(20_000).await;
         assert!(stopped.is_some() && pair.two.leads(), "{fault:?}");

@@ -35,7 +35,8 @@ impl Replica {
     ) -> Self {
         let faults = Faults::none();
         let locks = configure(builder(engine, &faults, seed)).build().await.unwrap();
-        let elector = Elector::builder(&locks, "e").build().unwrap();
+        // Whoever ends does so at once: announced ends have tests of their own.
+        let elector = Elector::builder(&locks, "e").hand_over_notice(Duration::ZERO).build().unwrap();
         drop(elector.start(Idle).unwrap());
         Self { faults, locks, elector }
     }

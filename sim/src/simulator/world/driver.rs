@@ -38,7 +38,10 @@ impl World {
                     let Request::Read(consistency) = open.request else { return };
                     let noted = node.observation.observe(seen, open.sent, ReceivedAt(now), consistency);
                     self.tally.counts.stale_reads += u64::from(noted == Noted::Stale);
-                    candidate.answered(&node.observation, now);
+                    let is_news = noted == Noted::Changed
+                        && self.store.record.as_ref().map(|is| &is.version) == node.observation.version();
+                    self.tally.lag.note_all(is_news.then(|| self.now - self.written_at));
+                    candidate.answered(&node.observation, open.sent, now);
                 }
                 Some(Answer::Write(_)) => {}
                 None => candidate.failed(true, now, spread),
@@ -120,6 +123,7 @@ impl World {
                     let cell = tenure.cell.as_ref();
                     let drain = cell.and_then(|cell| cell.drain_until).filter(|_| is_winding_down(phase));
                     let work = cell.filter(|cell| cell.working).and_then(|cell| cell.work_ends);
+                    let lets_go = cell.and_then(|cell| cell.lets_go).filter(|_| phase == Phase::Holding);
                     let step = tenure.holder.poll(now);
                     let until = match step {
                         Step::Send => {
@@ -137,7 +141,7 @@ impl World {
                     if tenure.holder.phase() != phase {
                         continue;
                     }
-                    if let Some(until) = [until, drain, work].into_iter().flatten().min() {
+                    if let Some(until) = [until, drain, work, lets_go].into_iter().flatten().min() {
                         self.wake_at(index, until);
                     }
                     return;
@@ -222,6 +226,9 @@ impl World {
         tenure.holder.expire(now);
         if tenure.holder.phase() == Phase::Holding && tenure.cell.is_none() {
             self.handed_out(index);
+        }
+        if self.nodes[index].cell().and_then(|cell| cell.lets_go).is_some_and(|at| now >= at) {
+            self.resign(index, now);
         }
         let (drain, stubborn) = (self.rng.f64(), self.scenario.stubborn);
         let stubborn = self.happens(stubborn);
@@ -313,6 +320,7 @@ impl World {
             working: true,
             work_ends: None,
             drain_until: None,
+            lets_go: None,
             was_over: false,
         });
         self.tally.counts.terms += 1;
@@ -327,7 +335,24 @@ impl World {
         self.queue.push(self.now, Event::Work { node: index, life, acquisition });
     }
 
-    pub(super) fn resign(&mut self, index: usize, now: Moment) {
+    /// A planned end: mostly followers are told of it first.
+    pub(super) fn let_go(&mut self, index: usize, now: Moment) {
+        let announces = self.scenario.phase_locked && self.rng.u8(0..4) > 0;
+        let timing = self.nodes[index].timing;
+        let most = if announces { NOTICE.min(timing.heartbeat() * 2) } else { Duration::ZERO };
+        let Some(tenure) = self.nodes[index].tenure() else { return };
+        let Some(cell) = tenure.cell.as_mut().filter(|cell| cell.lets_go.is_none()) else { return };
+        cell.lets_go = tenure.holder.announce(now, timing.poll(), most);
+        match cell.lets_go {
+            Some(_) => {
+                tenure.holder.beat_now(now);
+                self.tally.counts.announced += 1;
+            }
+            None => self.resign(index, now),
+        }
+    }
+
+    fn resign(&mut self, index: usize, now: Moment) {
         let (share, grace) = (self.rng.f64(), self.nodes[index].timing.guard());
         let Some(tenure) = self.nodes[index].tenure() else { return };
         let Some(cell) = tenure.cell.as_mut().filter(|cell| !cell.token_fired) else { return };

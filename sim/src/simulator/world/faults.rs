@@ -75,7 +75,7 @@ impl World {
                 let now = self.local(index);
                 if self.nodes[index].paused_until <= self.now {
                     if fault == Fault::Resign {
-                        self.resign(index, now)
+                        self.let_go(index, now)
                     } else {
                         self.extend(index, now)
                     }
@@ -154,13 +154,22 @@ impl World {
             self.mend_later();
         }
         let lease = self.nodes[0].timing.lease();
+        let plan = self.forged_plan();
         self.store.forge(Sighting {
             version: Version::new(format!("forged-{}", self.versions)),
             lease: if self.rng.bool() { Duration::from_secs(1) } else { lease },
             released: self.rng.bool(),
             writer,
             token: self.rng.bool().then(|| self.rng.u64(0..100)),
+            plan,
         })
+    }
+
+    /// Any plan, or none: it may send followers to look at any time, and no more.
+    fn forged_plan(&mut self) -> Plan {
+        let mut any =
+            || self.rng.bool().then(|| Duration::from_millis(self.rng.u64(0..100_000) / self.rng.u64(1..1_000)));
+        Plan { heartbeat: any(), ending: any() }
     }
 
     fn mend_later(&mut self) {
@@ -179,7 +188,7 @@ impl World {
         let token = self.store.record.as_ref().and_then(|record| record.token);
         let version = Version::new(format!("mended-{}", self.versions));
         let lease = self.nodes[0].timing.lease();
-        let mended = Sighting { version, lease, released: true, writer: Writer::Ours, token };
+        let mended = Sighting { version, lease, released: true, writer: Writer::Ours, token, plan: Plan::default() };
         if let Err(what) = self.store.forge(mended) {
             self.fail(what);
         }

@@ -165,6 +165,7 @@ impl World {
         self.say(index, || format!("store: {:?} {:?}: {reply:?}", write.kind, write.version));
         if reply == Reply::Applied {
             self.store.stamp = self.local(index);
+            self.written_at = self.now;
             match write.kind {
                 WriteKind::Claim { token } if before.0 != author => self.taken(author, token, before),
                 WriteKind::Claim { .. } | WriteKind::Renew | WriteKind::Release => {}

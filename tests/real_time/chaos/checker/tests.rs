@@ -144,7 +144,7 @@ fn a_crash_that_nobody_follows_in_time_is_found() {
         made
     };
     assert!(judge(&killed(4_000 * MS)).failures.is_empty());
-    for late in [5_500 * MS, 60_000 * MS] {
+    for late in [5_600 * MS, 60_000 * MS] {
         assert!(only_failure(&killed(late)).contains("nobody led in time"));
     }
 }

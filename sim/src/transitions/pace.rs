@@ -1,0 +1,171 @@
+//! When a follower looks next: found renewals, missed ones, moved schedules, announced ends.
+
+use super::*;
+
+const POLL: u64 = 1_000;
+
+/// A record of a holder that renews every `beat` and lets go after `ending`.
+fn planned(name: &str, beat: Option<u64>, ending: Option<u64>) -> Seen {
+    Seen::Record(Sighting { plan: Plan { heartbeat: beat.map(ms), ending: ending.map(ms) }, ..sighting(name) })
+}
+
+/// A follower, what it knows, and how many looks it has had.
+struct Follower {
+    candidate: Candidate,
+    known: Observation,
+    looks: u32,
+}
+
+impl Follower {
+    fn new() -> Self {
+        let candidate = Candidate::new(ms(POLL), ms(L), Absence::WaitsOutLease, false).phase_locked();
+        Self { candidate, known: Observation::default(), looks: 0 }
+    }
+
+    /// A look, sent then and answered 10 ms later: when the next one comes.
+    fn looks(&mut self, sent: u64, seen: Seen) -> u64 {
+        self.looks += 1;
+        let (now, sent) = (at(sent + 10), SentAt(at(sent)));
+        self.known.observe(seen, sent, ReceivedAt(now), Consistency::Eventual);
+        self.candidate.answered(&self.known, sent, now);
+        match self.candidate.next(&self.known, now) {
+            Next::Wait(until) => until.nanos() / 1_000_000,
+            next => panic!("{next:?}"),
+        }
+    }
+
+    /// Looks at a record that is renewed at 100, 100 + `beat`, …, until so many renewals have been seen: the last look, and the next.
+    fn follows(&mut self, from: u64, beat: u64, renewals: u32) -> (u64, u64) {
+        let (mut seen, mut last, mut next) = (0, 0, from);
+        let mut newest = None;
+        while seen < renewals {
+            last = next;
+            let current = (last + 5).checked_sub(100).map_or(0, |since| 1 + since / beat);
+            seen += u32::from(newest.replace(current) != Some(current));
+            next = self.looks(last, planned(&format!("v{current}"), Some(beat), None));
+        }
+        (last, next)
+    }
+}
+
+#[test]
+fn a_renewal_is_looked_for_just_after_it_comes() {
+    let mut follower = Follower::new();
+    // Polls until one look shows nothing new and a later one does; from there on it closes in.
+    let (found, next) = follower.follows(900, 2_500, 12);
+    assert!(follower.looks <= 20, "{} looks for twelve renewals", follower.looks);
+    let (looks, renewals) = (follower.looks, 40);
+    let (again, _) = follower.follows(next, 2_500, renewals);
+    let late = (again + 5 - 100) % 2_500;
+    assert!(late <= 40, "{late} ms after the renewal ({found})");
+    assert!(follower.looks - looks <= renewals * 6 / 5, "{} looks for {renewals} renewals", follower.looks - looks);
+}
+
+#[test]
+fn looks_that_come_too_early_are_repeated_ever_more_rarely() {
+    let mut follower = Follower::new();
+    let (_, next) = follower.follows(900, 2_500, 12);
+    let gone = |follower: &mut Follower, sent| follower.looks(sent, planned("gone", Some(2_500), None));
+    let mut sent = gone(&mut follower, next);
+    // That one was new; the holder died then.
+    let mut pauses = Vec::new();
+    for _ in 0..6 {
+        let next = gone(&mut follower, sent);
+        pauses.push(next - sent - 10);
+        sent = next;
+    }
+    assert_eq!(pauses, [20, 80, 320, POLL, POLL, POLL]);
+}
+
+#[test]
+fn in_the_long_run_there_are_no_more_looks_than_polls() {
+    let mut follower = Follower::new();
+    // Its heartbeats come anywhere: each look is a search.
+    let (mut sent, end) = (900, 600_000);
+    let mut random = fastrand::Rng::with_seed(1);
+    let (mut renewal, mut version) = (1_000, 0);
+    while sent < end {
+        while renewal <= sent {
+            renewal += random.u64(2_000..3_000);
+            version += 1;
+        }
+        sent = follower.looks(sent, planned(&format!("v{version}"), Some(2_500), None));
+    }
+    assert!(u64::from(follower.looks) <= end / POLL + 10, "{} looks", follower.looks);
+}
+
+#[test]
+fn what_has_no_schedule_that_helps_is_polled() {
+    let polled = |seen: fn(&str) -> Seen| {
+        let mut follower = Follower::new();
+        for (look, name) in (0..8).zip(["a", "a", "b", "b", "c", "c", "d", "d"]) {
+            let sent = 100 + look * 1_010;
+            assert_eq!(follower.looks(sent, seen(name)), sent + 10 + POLL, "look {look}");
+        }
+    };
+    polled(|name| planned(name, None, None));
+    polled(|name| planned(name, Some(POLL), None));
+    polled(|name| planned(name, Some(0), None));
+    polled(|name| {
+        let Seen::Record(ours) = planned(name, Some(2_500), Some(0)) else { unreachable!() };
+        Seen::Record(Sighting { writer: Writer::Foreign, ..ours })
+    });
+}
+
+#[test]
+fn a_long_schedule_is_looked_at_in_between() {
+    let mut follower = Follower::new();
+    let (found, next) = follower.follows(900, 10_000, 8);
+    assert_eq!(next, found + 10 + 5_000);
+    // What it shows there, new or not, does not move what is known of the schedule.
+    for name in ["v8", "off the schedule"] {
+        let mut follower = Follower { candidate: follower.candidate.clone(), known: follower.known.clone(), looks: 0 };
+        let aimed = follower.looks(next, planned(name, Some(10_000), None));
+        assert!(aimed.abs_diff(found + 10_000) <= 20, "{name}: {aimed}");
+    }
+}
+
+#[test]
+fn a_schedule_that_moves_is_found_again() {
+    let mut follower = Follower::new();
+    follower.follows(900, 2_500, 12);
+    // The next holder beats at other times, and less often.
+    let mut next = follower.looks(100_000, planned("next", Some(4_000), None));
+    assert_eq!(next, 100_010 + POLL, "nothing is known of it");
+    let (mut looks, mut late) = (0, u64::MAX);
+    while late > 40 {
+        let version = (next + 5 - 97_300) / 4_000;
+        late = (next + 5 - 97_300) % 4_000;
+        next = follower.looks(next, planned(&format!("w{version}"), Some(4_000), None));
+        looks += 1;
+        assert!(looks < 40, "{late} ms after the renewal");
+    }
+}
+
+#[test]
+fn a_holder_that_lets_go_is_looked_at_often_and_ever_less_so() {
+    let mut follower = Follower::new();
+    let announced = |follower: &mut Follower, sent, name: &str, ending| {
+        follower.looks(sent, planned(name, Some(2_500), Some(ending)))
+    };
+    // Seen at 1,010, it ends at 3,010.
+    assert_eq!(announced(&mut follower, 1_000, "a", 2_000), 2_010, "a poll, since it takes longer");
+    assert_eq!(announced(&mut follower, 2_010, "a", 2_000), 2_910, "a little ahead");
+    let mut sent = 2_910;
+    let mut pauses = Vec::new();
+    while sent < 60_000 {
+        // Renewals while it winds down don't begin anew.
+        let next = announced(&mut follower, sent, &format!("d{}", sent / 2_500), 0);
+        let pause = next - sent - 10;
+        // It said at 2,920 already that it had.
+        let most = (sent + 10).saturating_sub(2_920) / 20;
+        assert!(pause <= most.clamp(50, POLL), "{pause} ms at {sent}");
+        pauses.push(pause);
+        sent = next;
+    }
+    assert_eq!(pauses[..10], [50; 10]);
+    assert_eq!(pauses.iter().max(), Some(&POLL));
+    assert!(pauses.len() < 150, "{} looks in a minute", pauses.len());
+    // What comes after it is followed as ever.
+    assert!(follower.looks(sent, planned("next", Some(2_500), None)) >= sent + 500, "there is no haste any more");
+}
