@@ -104,8 +104,9 @@ const MEMBERS: [&str; 11] = [
 /// Whether a body with the status 200 is one that DynamoDB sends: an object, empty or with members that it knows.
 fn is_answer(body: &[u8]) -> bool {
     let Some(rest) = body.trim_ascii().strip_prefix(b"{").map(<[u8]>::trim_ascii_start) else { return false };
-    let name = rest.strip_prefix(b"\"").and_then(|name| name.split(|byte| *byte == b'"').next());
-    rest == b"}" || name.is_some_and(|name| MEMBERS.iter().any(|member| member.as_bytes() == name))
+    let Some(name) = rest.strip_prefix(b"\"") else { return rest == b"}" };
+    let is_first = |member: &&str| name.strip_prefix(member.as_bytes()).is_some_and(|after| after.starts_with(b"\""));
+    MEMBERS.iter().any(is_first)
 }
 
 #[cfg(test)]
