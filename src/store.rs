@@ -9,6 +9,7 @@ mod key;
 mod list;
 mod operator;
 mod outcome;
+mod places;
 mod record;
 mod table;
 mod transport;
@@ -34,12 +35,11 @@ pub(crate) use record::{Found, attribute};
 pub use table::{TableOptions, TableReport};
 pub(crate) use transport::sdk_config;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
-
 use crate::error::{Error, ErrorKind};
-use crate::protocol::{Consistency, Write, WriteKind};
+use crate::protocol::{Consistency, Moment, Write, WriteKind};
 use expression::Expression;
 use outcome::classify;
+use places::{Place, Places};
 use record::Item;
 
 /// Requests of one client under way at once. A heartbeat takes tens of milliseconds, so these carry
@@ -136,9 +136,9 @@ pub(crate) struct Store {
     client: Client,
     schema: Schema,
     meter: Meter,
-    under_way: Semaphore,
+    under_way: Places,
     /// Apart, so that followers whose reads hang hold up no heartbeat.
-    renewals_under_way: Semaphore,
+    renewals_under_way: Places,
     /// `A`: also bounds how long a request waits for its turn.
     patience: Duration,
 }
@@ -149,8 +149,8 @@ impl Store {
             client,
             schema,
             meter,
-            under_way: Semaphore::new(MAX_UNDER_WAY),
-            renewals_under_way: Semaphore::new(MAX_UNDER_WAY),
+            under_way: Places::new(MAX_UNDER_WAY),
+            renewals_under_way: Places::new(MAX_UNDER_WAY),
             patience,
         }
     }
@@ -194,19 +194,18 @@ impl Store {
     }
 
     /// A place among the requests under way.
-    async fn permit(&self) -> Result<SemaphorePermit<'_>, Error> {
-        self.place(&self.under_way).await
+    async fn permit(&self) -> Result<Place, Error> {
+        self.place(&self.under_way, Moment::NEVER).await
     }
 
-    async fn place<'a>(&self, places: &'a Semaphore) -> Result<SemaphorePermit<'a>, Error> {
+    async fn place(&self, places: &Places, by: Moment) -> Result<Place, Error> {
         let crowded = || {
             Error::new(
                 ErrorKind::Throttled,
                 format!("{MAX_UNDER_WAY} requests of this client wait for table {} already", self.schema.table),
             )
         };
-        let permit = tokio::time::timeout(self.patience, places.acquire()).await;
-        permit.ok().and_then(Result::ok).ok_or_else(crowded)
+        tokio::time::timeout(self.patience, places.take(by)).await.map_err(|_| crowded())
     }
 
     fn get(&self, key: &Key) -> GetItemFluentBuilder {
@@ -230,14 +229,14 @@ impl Store {
         Ok(Found::from_item(item.as_ref(), key, &self.schema))
     }
 
-    /// Sends a conditional write.
-    pub(crate) async fn write(&self, key: &Key, write: &Write, fill: &Fill) -> Result<Written, Error> {
+    /// Sends a conditional write. Where many wait, those go first that must be done soonest.
+    pub(crate) async fn write(&self, key: &Key, write: &Write, fill: &Fill, by: Moment) -> Result<Written, Error> {
         let expression = Expression::of(write, fill, &self.schema.partition_key);
         let places = match write.kind {
             WriteKind::Renew | WriteKind::Release => &self.renewals_under_way,
             WriteKind::Claim { .. } => &self.under_way,
         };
-        let _permit = self.place(places).await?;
+        let _place = self.place(places, by).await?;
         if write.kind == WriteKind::Release && fill.delete_on_release {
             self.delete(key, expression).await
         } else {

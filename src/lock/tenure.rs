@@ -207,9 +207,11 @@ impl Tenure {
         // R1: the clock is read before the request leaves, and before anything is done to build it.
         let sent = SentAt(self.context.clock.now());
         let write = Box::new(self.holder.begin(sent, version));
+        // What is held goes before what is let go of, and what ends first before all.
+        let by = self.holder.held_until().unwrap_or(Moment::NEVER);
         let (context, key, fill) = (Arc::clone(&self.context), self.key.clone(), self.fill.clone());
         let request = async move {
-            let result = context.store.write(&key, &write, &fill).await;
+            let result = context.store.write(&key, &write, &fill, by).await;
             Answer::Write(write, fill.data, result)
         };
         self.flight = Some((sent, request.boxed()));

@@ -24,7 +24,7 @@ use aws_smithy_types::body::SdkBody;
 
 use crate::error::{Error, ErrorKind};
 use crate::fuzz::fuzz;
-use crate::protocol::{Consistency, Plan, Version, Write, WriteKind};
+use crate::protocol::{Consistency, Moment, Plan, Version, Write, WriteKind};
 use crate::store::{DataChange, DurationText, Fill, Key, Schema, Store, TokenChange, Written};
 
 #[test]
@@ -167,7 +167,7 @@ async fn write(store: &Store, operation: &str) -> Option<Result<Written, Error>>
         sealed: None,
         delete_on_release,
     };
-    Some(store.write(&Key::new("job"), &write, &fill).await)
+    Some(store.write(&Key::new("job"), &write, &fill, Moment::NEVER).await)
 }
 
 /// Only a success of HTTP is one, only a failed condition is a refusal, and everything else is an error: the write may have been
