@@ -13,7 +13,7 @@ use crate::peer::kind::profile;
 use crate::peer::{Kind, Lease, Peer};
 use crate::report;
 use crate::results::{Client, Results};
-use crate::scenario::{Plan, cost, cut, failover, handover, loss, many, pause};
+use crate::scenario::{Plan, Scenario, cost, cut, failover, handover, loss, many, pause};
 use crate::statistics::seconds;
 
 #[derive(Debug, Args)]
@@ -27,9 +27,9 @@ pub(crate) struct Options {
     /// The network's round trip.
     #[arg(long, default_value_t = 20)]
     round_trip_ms: u64,
-    /// These scenarios alone: cost, failover, handover, loss, many, cut, pause.
+    /// These scenarios alone.
     #[arg(long, value_delimiter = ',')]
-    only: Vec<String>,
+    only: Vec<Scenario>,
     /// These clients alone.
     #[arg(long, value_delimiter = ',')]
     clients: Vec<String>,
@@ -70,9 +70,13 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 fn kinds(options: &Options) -> anyhow::Result<Vec<Kind>> {
+    let all = Kind::all()?;
+    if let Some(unknown) = options.clients.iter().find(|name| all.iter().all(|kind| kind.name != **name)) {
+        let names: Vec<_> = all.iter().map(|kind| kind.name.as_str()).collect();
+        anyhow::bail!("no client is called {unknown}; there are {}", names.join(", "));
+    }
     let asked = |kind: &Kind| options.clients.is_empty() || options.clients.contains(&kind.name);
-    let (there, missing): (Vec<_>, Vec<_>) =
-        Kind::all()?.into_iter().filter(asked).partition(|kind| kind.missing().is_none());
+    let (there, missing): (Vec<_>, Vec<_>) = all.into_iter().filter(asked).partition(|kind| kind.missing().is_none());
     for kind in missing {
         eprintln!("!! {} IS NOT MEASURED: first {}", kind.name, kind.missing().unwrap_or_default());
     }
@@ -87,28 +91,28 @@ async fn client(options: &Options, plan: &Plan, kind: &Kind) -> Client {
         Ok(version) => found.version = version,
         Err(error) => failures.push(format!("{}: {error:#}", kind.name)),
     }
-    let is_asked = |scenario: &str| {
-        let asked = options.only.is_empty() || options.only.iter().any(|only| only == scenario);
-        asked && (kind.scenarios.is_empty() || kind.scenarios.contains(&scenario))
+    let is_asked = |scenario: Scenario| {
+        let among = |some: &[Scenario]| some.is_empty() || some.contains(&scenario);
+        among(&options.only) && among(kind.scenarios)
     };
     macro_rules! scenario {
-        ($name:ident) => {
-            if is_asked(stringify!($name)) {
-                eprintln!("{}: {}", kind.name, stringify!($name));
-                match $name::run(plan, kind).await {
-                    Ok(figures) => found.$name = Some(figures),
-                    Err(error) => failures.push(format!("{}: {}: {error:#}", kind.name, stringify!($name))),
+        ($module:ident, $scenario:ident) => {
+            if is_asked(Scenario::$scenario) {
+                eprintln!("{}: {}", kind.name, stringify!($module));
+                match $module::run(plan, kind).await {
+                    Ok(figures) => found.$module = Some(figures),
+                    Err(error) => failures.push(format!("{}: {}: {error:#}", kind.name, stringify!($module))),
                 }
             }
         };
     }
-    scenario!(cost);
-    scenario!(failover);
-    scenario!(handover);
-    scenario!(loss);
-    scenario!(many);
-    scenario!(cut);
-    scenario!(pause);
+    scenario!(cost, Cost);
+    scenario!(failover, Failover);
+    scenario!(handover, Handover);
+    scenario!(loss, Loss);
+    scenario!(many, Many);
+    scenario!(cut, Cut);
+    scenario!(pause, Pause);
     for failure in &failures {
         eprintln!("!! {failure}");
     }

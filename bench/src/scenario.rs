@@ -15,6 +15,18 @@ use crate::network::{Call, Log, Network};
 use crate::peer::kind::{LEASES, LOCKS};
 use crate::peer::{Event, Kind, Lease, Mark, Peer};
 
+/// Which one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Scenario {
+    Cost,
+    Failover,
+    Handover,
+    Loss,
+    Many,
+    Cut,
+    Pause,
+}
+
 /// What all scenarios share.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::statistics::{Summary, seconds};
+
 /// One request.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
@@ -121,6 +123,14 @@ impl Log {
     pub(crate) fn of(&self, client: usize, from: u64) -> Vec<Call> {
         let inner = self.lock();
         inner.calls.iter().filter(|call| call.client == client && call.arrived >= from).cloned().collect()
+    }
+
+    /// What a round trip really took, in milliseconds: the median of all that were answered. Timers are late by up to a millisecond
+    /// each way.
+    pub(crate) fn round_trip_ms(&self) -> f64 {
+        let inner = self.lock();
+        let times = inner.calls.iter().filter_map(|call| Some(seconds(call.arrived, call.answered?) * 1e3));
+        Summary::of(&times.collect::<Vec<_>>()).p50
     }
 
     /// Those on one key, of everybody, in the order in which they were applied.

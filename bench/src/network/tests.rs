@@ -46,6 +46,9 @@ async fn a_line_delays_counts_and_tells_clients_apart() {
     assert!(!create(&theirs, "a").await, "one engine behind both");
     assert!(exists(&theirs, "a").await);
 
+    let round_trip = network.log().round_trip_ms();
+    assert!((40.0..60.0).contains(&round_trip), "{round_trip}");
+
     let ours = network.log().of(one.client, start);
     assert_eq!(Cost::of(&ours), Cost { writes: 1, write_units: 1.0, ..Cost::default() });
     let call = &ours[0];

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::scenario::Scenario;
+
 /// Whether the driver gives its SDK a bound on each attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timeouts {
@@ -17,7 +19,7 @@ pub(crate) struct Kind {
     pub(crate) table: String,
     pub(crate) timeouts: Timeouts,
     /// Empty: all.
-    pub(crate) scenarios: &'static [&'static str],
+    pub(crate) scenarios: &'static [Scenario],
     /// What to do first if the driver is not there.
     missing: Option<(PathBuf, &'static str)>,
 }
@@ -77,7 +79,7 @@ impl Kind {
     /// The same client with a bound on each attempt of its SDK, where that makes a difference.
     fn with_timeouts(&self) -> Self {
         let name = format!("{} + timeouts", self.name);
-        Self { name, timeouts: Timeouts::Set, scenarios: &["loss", "cut"], ..self.clone() }
+        Self { name, timeouts: Timeouts::Set, scenarios: &[Scenario::Loss, Scenario::Cut], ..self.clone() }
     }
 
     /// What to do first, if the driver is not there.

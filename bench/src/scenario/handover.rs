@@ -16,7 +16,7 @@ pub(crate) struct Found {
     /// Milliseconds from when the release was applied until the next one's user code was told.
     pub(crate) gaps_ms: Vec<f64>,
     pub(crate) gap_ms: Summary,
-    /// The same in round trips.
+    /// The same in round trips, as long as they really were.
     pub(crate) round_trips: Summary,
     /// Milliseconds from when the release was asked for until it was applied, which includes what announces it.
     pub(crate) notice_ms: Summary,
@@ -44,7 +44,7 @@ pub(crate) async fn run(plan: &Plan, kind: &Kind) -> anyhow::Result<Found> {
             mark = follow(&mut next, &network, lease, KEY).await?;
         }
     }
-    let round_trip_ms = plan.round_trip.as_secs_f64() * 1e3;
+    let round_trip_ms = network.log().round_trip_ms();
     let in_round_trips: Vec<f64> = gaps_ms.iter().map(|gap| gap / round_trip_ms).collect();
     Ok(Found {
         gap_ms: Summary::of(&gaps_ms),
