@@ -50,7 +50,8 @@ fn picture(path: &Path, title: &str, unit: &str, curves: &[Curve]) -> Result<(),
     let root = SVGBackend::new(path, (900, 480)).into_drawing_area();
     root.fill(&WHITE)?;
     let values = || curves.iter().flat_map(|curve| curve.values.iter().copied());
-    let (begin, end) = (values().fold(0.0, f64::min), values().fold(0.0, f64::max) * 1.05);
+    // Beyond the largest value all curves are at the top, which leaves room for the names below.
+    let (begin, end) = (values().fold(0.0, f64::min), values().fold(0.0, f64::max) * 1.4);
     let mut chart = ChartBuilder::on(&root)
         .caption(title, ("sans-serif", 20))
         .margin(12)
