@@ -62,7 +62,8 @@ pub(crate) async fn run(plan: &Plan, kind: &Kind) -> anyhow::Result<Found> {
     let (claims, lost) = claims(&peer.since(mark), start, end);
     let hours = |seconds: f64| seconds / 3_600.0;
     let lock_hours = hours(claims.iter().map(|claim| seconds(claim.from, claim.until)).sum());
-    let (expired_unnoticed, outlasted) = outlasted(&claims, &network.log().of(peer.line.client, 0), lease.lease);
+    let (expired_unnoticed, outlasted) =
+        outlasted(&claims, &network.log().of(peer.line.client, 0), lease.lease, lease.look);
     Ok(Found {
         locks,
         minutes: seconds(start, end) / 60.0,

@@ -66,7 +66,7 @@ async fn round(plan: &Plan, kind: &Kind, locks: usize) -> anyhow::Result<Round> 
     let calls = network.log().of(peer.line.client, from);
     // From the first acquisition on: some lose locks while they still acquire others.
     let (claims, lost) = claims(&peer.since(mark), asked, until);
-    let (expired_unnoticed, _) = outlasted(&claims, &network.log().of(peer.line.client, 0), lease.lease);
+    let (expired_unnoticed, _) = outlasted(&claims, &network.log().of(peer.line.client, 0), lease.lease, lease.look);
     let time = seconds(from, until);
     let is_beat = |call: &&Call| call.is_write() && call.arrived < until && call.key.starts_with(PREFIX);
     let beats: Vec<&Call> = calls.iter().filter(is_beat).collect();
