@@ -6,7 +6,7 @@ mod usage;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -143,19 +143,29 @@ impl Peer {
         within: Duration,
         find: impl Fn(&Event) -> Option<T> + Send + Sync,
     ) -> anyhow::Result<T> {
+        self.if_within(mark, within, find).await?.with_context(|| format!("no answer within {within:?}"))
+    }
+
+    /// The same, and `None` if there is no such event in this time.
+    pub(crate) async fn if_within<T: Send>(
+        &self,
+        mark: Mark,
+        within: Duration,
+        find: impl Fn(&Event) -> Option<T> + Send + Sync,
+    ) -> anyhow::Result<Option<T>> {
         let mut events = self.events.clone();
         let search = |events: &Vec<Event>| -> Option<anyhow::Result<T>> {
             events[mark.0..].iter().find_map(|event| match (find(event), event) {
                 (Some(found), _) => Some(Ok(found)),
-                (None, Event::Error { text, .. }) => Some(Err(anyhow::anyhow!("the driver says: {text}"))),
+                (None, Event::Error { text, .. }) => Some(Err(anyhow!("the driver says: {text}"))),
                 _ => None,
             })
         };
         let waited = tokio::time::timeout(within, events.wait_for(|events| search(events).is_some())).await;
         match waited {
-            Ok(Ok(events)) => search(&events).context("no event")?,
+            Ok(Ok(events)) => search(&events).transpose(),
             Ok(Err(_)) => bail!("the driver ended"),
-            Err(_) => bail!("no answer within {within:?}"),
+            Err(_) => Ok(None),
         }
     }
 

@@ -59,6 +59,9 @@ fn head(results: &Results) -> String {
         profile = results.profile,
         trip = results.round_trip_ms,
     );
+    if results.scale < 1.0 {
+        text += &format!("\n**Counts and durations are {} of a full run's.**\n", results.scale);
+    }
     if results.quick {
         text += "\n**A smoke run: few repetitions, all clients at once. Not for publication.**\n";
     }
@@ -122,6 +125,7 @@ fn failover(results: &Results) -> String {
 fn handover(results: &Results) -> String {
     let mut table = Table::new(results, |client| client.handover.as_ref());
     table.row("hand-overs", |found| found.gap_ms.count.to_string());
+    table.ratio_row("mean, ms", |found| found.gap_ms.mean);
     table.ratio_row("p50, ms", |found| found.gap_ms.p50);
     table.ratio_row("p90, ms", |found| found.gap_ms.p90);
     table.row("most, ms", |found| format!("{:.0}", found.gap_ms.max));
@@ -196,7 +200,8 @@ fn cut(results: &Results) -> String {
     let watched = results.clients.iter().find_map(|client| Some(client.cut.as_ref()?.watched_seconds));
     let told = format!(
         "Lease 4 s, heartbeat 1 s; everything from and to the holder vanishes, one other waits. From when the last heartbeat that was \
-         answered was sent until the holder's user code was told; watched for {:.0} s after the take-over.",
+         answered was sent until the holder's user code was told; watched for {:.0} s after the take-over. This crate tells by itself; \
+         the peers have to be asked (`isExpired()`, `is_healthy()`), which their drivers do every 5 ms.",
         watched.unwrap_or_default()
     );
     section("Cut off", &told, &table)

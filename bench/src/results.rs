@@ -12,6 +12,8 @@ pub(crate) struct Results {
     /// Of the build.
     pub(crate) profile: String,
     pub(crate) quick: bool,
+    /// Of counts and durations, to those of a full run.
+    pub(crate) scale: f64,
     pub(crate) round_trip_ms: f64,
     /// Of one minute, before the run and after it, which includes what the run itself did.
     pub(crate) load: (f64, f64),

@@ -58,6 +58,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         host: host()?,
         profile: profile()?,
         quick: plan.quick,
+        scale: plan.scale,
         round_trip_ms: plan.round_trip.as_secs_f64() * 1e3,
         load: (before, load()?),
         minutes: seconds(start, now()) / 60.0,

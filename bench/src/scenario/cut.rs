@@ -47,7 +47,7 @@ pub(crate) async fn run(plan: &Plan, kind: &Kind) -> anyhow::Result<Found> {
         let (_, first) =
             succession(network.log(), KEY, holder.line.client, next.line.client).context("no take-over was applied")?;
         let taken = first.served.context("served")?;
-        let told = first_lost(&holder, mark, KEY, watch).await;
+        let told = first_lost(&holder, mark, KEY, watch).await?;
         let calls = network.log().of(holder.line.client, 0);
         let answered = calls.iter().rfind(|call| call.applied && call.key == KEY && call.answered.is_some());
         let sent = answered.context("no heartbeat was answered")?.arrived;

@@ -36,7 +36,7 @@ pub(crate) async fn run(plan: &Plan, kind: &Kind) -> anyhow::Result<Found> {
     let network = plan.network().await?;
     let lease = Lease::millis(10_000, 2_500);
     let mut peer = Peer::start(kind, &network, lease).await?;
-    let locks = plan.count(20, 50);
+    let locks = if plan.quick { 20 } else { 50 };
     let mark = peer.hold(PREFIX, locks, Duration::from_secs(120)).await?;
     peer.line.set(Weather { request_loss: SHARE, reply_loss: SHARE, ..network.fair() });
     let (start, time) = (now(), plan.seconds(30, 600));

@@ -60,7 +60,9 @@ async fn round(plan: &Plan, kind: &Kind, locks: usize) -> anyhow::Result<Round> 
     let mark = peer.hold(PREFIX, locks, Duration::from_secs(180)).await?;
     let acquired_in_seconds = seconds(asked, now());
     let (from, began) = (now(), peer.usage()?);
-    tokio::time::sleep(plan.seconds(10, 60)).await;
+    // Whole periods: each lock that keeps its schedule sends as many heartbeats.
+    let periods = plan.count(4, 24);
+    tokio::time::sleep(lease.heartbeat * u32::try_from(periods)?).await;
     let (until, ended) = (now(), peer.usage()?);
 
     let calls = network.log().of(peer.line.client, from);
@@ -70,7 +72,7 @@ async fn round(plan: &Plan, kind: &Kind, locks: usize) -> anyhow::Result<Round> 
     let time = seconds(from, until);
     let is_beat = |call: &&Call| call.is_write() && call.arrived < until && call.key.starts_with(PREFIX);
     let beats: Vec<&Call> = calls.iter().filter(is_beat).collect();
-    let due = locks as f64 * time / lease.heartbeat.as_secs_f64();
+    let due = (locks * periods) as f64;
     Ok(Round {
         locks,
         seconds: time,

@@ -44,7 +44,7 @@ pub(crate) async fn run(plan: &Plan, kind: &Kind) -> anyhow::Result<Found> {
         let thaw = now();
         anyhow::ensure!(taken < thaw, "taken over after the thaw");
         holder.signal(Signal::CONT)?;
-        match first_lost(&holder, mark, KEY, watch).await {
+        match first_lost(&holder, mark, KEY, watch).await? {
             Some(told) => told_after.push(seconds(thaw, told) * 1e3),
             None => never_told += 1,
         }
