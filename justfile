@@ -75,3 +75,7 @@ faults SEEDS="50":
 # Real processes in real time, killed, stopped, cut off, slowed and starved for so many minutes: CHAOS_SEED repeats the faults, CHAOS_OUT gets the report.
 chaos MINUTES="3":
     CHAOS_MINUTES={{MINUTES}} cargo test --test real_time -- --exact chaos::replicas_that_are_killed_stopped_cut_off_and_starved_never_lead_at_once --include-ignored --nocapture
+
+# Beside other lock clients, and docs/benchmarks.md from it: see bench/README.md. `just bench --quick --out /tmp/bench` for a smoke run.
+bench *FLAGS:
+    .ci/bench {{FLAGS}}

@@ -1,4 +1,4 @@
-"""Holds the licence of every dependency against the list in deny.toml."""
+"""Holds the licence of every dependency of the manifests given against the list in deny.toml."""
 import json
 import re
 import subprocess
@@ -7,7 +7,12 @@ import tomllib
 
 with open("deny.toml", "rb") as file:
     allowed = set(tomllib.load(file)["licenses"]["allow"])
-metadata = json.loads(subprocess.check_output(["cargo", "metadata", "--format-version", "1", "--all-features"]))
+METADATA = ["cargo", "metadata", "--format-version", "1", "--all-features", "--locked", "--manifest-path"]
+packages = [
+    package
+    for manifest in sys.argv[1:] or ["Cargo.toml"]
+    for package in json.loads(subprocess.check_output([*METADATA, manifest]))["packages"]
+]
 
 
 def fits(expression: str) -> bool:
@@ -21,8 +26,8 @@ def fits(expression: str) -> bool:
 
 bad = [
     f"{package['name']} {package['version']}: {package['license']}"
-    for package in metadata["packages"]
+    for package in packages
     if not fits(package["license"] or "none")
 ]
-print("\n".join(bad) or f"{len(metadata['packages'])} packages, all with an allowed licence")
+print("\n".join(bad) or f"{len(packages)} packages, all with an allowed licence")
 sys.exit(bool(bad))

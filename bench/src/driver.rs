@@ -1,0 +1,130 @@
+//! This crate as a driver: its lock layer, or its electors.
+
+mod protocol;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use dynamo_elector::{Elector, ErrorKind, Leadership, Lock, LockClient, ReleaseOutcome, Timing};
+use protocol::{Client, Held, Settings, Told, fail, serve};
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Layer {
+    Lock,
+    Elector,
+}
+
+pub(crate) async fn run(layer: Layer) {
+    let settings = Settings::from_env();
+    let timing = Timing::builder().lease(settings.lease).heartbeat(settings.heartbeat);
+    let timing = settings.poll.map_or(timing, |poll| timing.poll(poll));
+    let timing = settings.attempt_timeout.map_or(timing, |timeout| timing.attempt_timeout(timeout)).build();
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static("us-east-1"))
+        .endpoint_url(&settings.endpoint)
+        .credentials_provider(Credentials::new("bench", "bench", None, None, "bench"));
+    let locks = LockClient::builder(&aws_sdk_dynamodb::Client::from_conf(config.build()), &settings.table)
+        .owner(&settings.owner)
+        .timing(timing.unwrap_or_else(|error| fail(&error.to_string())));
+    let locks = locks.build().await.unwrap_or_else(|error| fail(&error.to_string()));
+    match layer {
+        Layer::Lock => serve("dynamo-elector (lock)", VERSION, &OFFERS, &settings, Locks(locks)).await,
+        Layer::Elector => {
+            let electors = Electors { locks, electors: Mutex::default() };
+            serve("dynamo-elector (elector)", VERSION, &OFFERS, &settings, electors).await;
+        }
+    }
+}
+
+/// The results name the revision.
+const VERSION: &str = "this revision";
+const OFFERS: [&str; 2] = ["keep", "told"];
+
+fn text(error: &dynamo_elector::Error) -> String {
+    format!("{:?}: {error}", error.kind())
+}
+
+struct Locks(LockClient);
+
+impl Client for Locks {
+    type Held = Lock;
+
+    async fn acquire(&self, key: &str) -> Result<Lock, String> {
+        self.0.acquire(key).await.map_err(|error| text(&error))
+    }
+
+    async fn attempt(&self, key: &str) -> Result<Option<Lock>, String> {
+        self.0.try_acquire(key).await.map_err(|error| text(&error))
+    }
+}
+
+impl Held for Lock {
+    fn holds(&self) -> bool {
+        self.is_valid()
+    }
+
+    fn told(&self) -> Option<Told> {
+        Some(Box::pin(self.lost().clone().cancelled_owned()))
+    }
+
+    async fn release(self, _keep: bool) -> Result<(), String> {
+        outcome(Lock::release(self).await.map_err(|error| text(&error))?)
+    }
+}
+
+fn outcome(outcome: ReleaseOutcome) -> Result<(), String> {
+    if outcome == ReleaseOutcome::Released { Ok(()) } else { Err(format!("release: {}", outcome.as_str())) }
+}
+
+struct Electors {
+    locks: LockClient,
+    electors: Mutex<HashMap<String, Elector>>,
+}
+
+impl Client for Electors {
+    type Held = Leadership;
+
+    async fn acquire(&self, key: &str) -> Result<Leadership, String> {
+        let elector = {
+            let mut electors = self.electors.lock().unwrap_or_else(PoisonError::into_inner);
+            match electors.get(key) {
+                Some(elector) => elector.clone(),
+                None => {
+                    let elector = Elector::builder(&self.locks, key).build().map_err(|error| text(&error))?;
+                    electors.insert(key.into(), elector.clone());
+                    elector
+                }
+            }
+        };
+        loop {
+            match elector.campaign().await {
+                // The term before is about to end.
+                Err(error) if error.kind() == ErrorKind::Busy => {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+                other => return other.map_err(|error| text(&error)),
+            }
+        }
+    }
+
+    async fn attempt(&self, _key: &str) -> Result<Option<Leadership>, String> {
+        Err("not offered: an elector campaigns".into())
+    }
+}
+
+impl Held for Leadership {
+    fn holds(&self) -> bool {
+        self.is_valid()
+    }
+
+    fn told(&self) -> Option<Told> {
+        Some(Box::pin(self.cancelled()))
+    }
+
+    async fn release(self, _keep: bool) -> Result<(), String> {
+        outcome(self.hand_over().await)
+    }
+}
