@@ -106,7 +106,9 @@ impl Pace {
                     Some(_) | None if is_new => self.renewed(sent.0, now),
                     Some(_) | None => self.again(sent.0, now),
                 };
-                next.min(now.after(MOST_PAUSE.max(self.poll)))
+                // A search that has used up what polls would cost goes on at their pace.
+                let soonest = if self.unused < self.poll { now.after(self.poll) } else { now };
+                next.max(soonest).min(now.after(MOST_PAUSE.max(self.poll)))
             }
             None => {
                 *self = Self { ends: self.ends, ..Self::new(self.poll, self.locks) };
@@ -126,9 +128,8 @@ impl Pace {
             return now.after(self.poll);
         }
         let soon = AGAIN.saturating_mul(1 << (2 * self.looks).min(20));
-        let pause = if self.unused < self.poll { self.poll } else { soon.min(self.poll) };
         self.looks += 1;
-        now.after(pause)
+        now.after(soon.min(self.poll))
     }
 
     /// A renewal was found.

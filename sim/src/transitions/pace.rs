@@ -86,10 +86,10 @@ fn in_the_long_run_there_are_no_more_looks_than_polls() {
     let (mut renewal, mut version) = (1_000, 0);
     while sent < end {
         while renewal <= sent {
-            renewal += random.u64(2_000..3_000);
+            renewal += random.u64(700..1_500);
             version += 1;
         }
-        sent = follower.looks(sent, planned(&format!("v{version}"), Some(2_500), None));
+        sent = follower.looks(sent, planned(&format!("v{version}"), Some(1_100), None));
     }
     assert!(u64::from(follower.looks) <= end / POLL + 10, "{} looks", follower.looks);
 }
