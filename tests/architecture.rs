@@ -330,3 +330,14 @@ fn every_example_is_run_named_and_introduced() {
     }
     assert!(found >= 6, "{found} examples");
 }
+
+/// Every attribute that is written is documented, and nothing else.
+#[test]
+fn the_attributes_of_the_docs_are_those_of_the_code() {
+    let record = sources().into_iter().find(|(file, _)| file == "store/record.rs").unwrap().1;
+    let constants = record.split("mod attribute {").nth(1).unwrap().split("ALL:").next().unwrap();
+    let written: Vec<&str> = constants.split('"').skip(1).step_by(2).collect();
+    let rows = rows("wire.md");
+    let documented: Vec<&str> = rows.iter().filter_map(|row| row[0].strip_prefix('`')?.strip_suffix('`')).collect();
+    assert_eq!(documented, written);
+}

@@ -188,7 +188,7 @@ async fn an_hour_costs_what_the_readme_says() {
 
     let (leads, follows) = (Faults::none(), Faults::none());
     let (one, two) = (client(&engine, &leads, 3).await, client(&engine, &follows, 4).await);
-    let electors = [one, two].map(|locks| Elector::builder(&locks, "e").build().unwrap());
+    let electors = [one, two].map(|locks| Elector::builder(&locks, "job").build().unwrap());
     let leadership = electors[0].campaign().await.unwrap();
     let follower = electors[1].clone();
     let waiting = tokio::spawn(async move { follower.campaign().await });
