@@ -14,6 +14,7 @@ mod record;
 mod table;
 mod transport;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,12 @@ use record::Item;
 /// Requests of one client under way at once. A heartbeat takes tens of milliseconds, so these carry
 /// thousands of locks, and a hundred hung ones leave room for the others.
 const MAX_UNDER_WAY: usize = 256;
+
+/// The SDK's futures take kilobytes. Whoever awaits one lives much longer as a rule, and would have room for it all the while:
+/// a lock, for as long as it is held.
+fn boxed<T>(request: impl Future<Output = T> + Send) -> Pin<Box<impl Future<Output = T> + Send>> {
+    Box::pin(request)
+}
 
 /// An operation of DynamoDB, as metrics name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -218,7 +225,7 @@ impl Store {
 
     async fn fetch(&self, request: GetItemFluentBuilder) -> Result<Option<Item>, Error> {
         let _permit = self.permit().await?;
-        let output = request.send().await.map_err(|error| classify(Op::GetItem, &self.schema.table, error))?;
+        let output = boxed(request.send()).await.map_err(|error| classify(Op::GetItem, &self.schema.table, error))?;
         self.spent(Op::GetItem, output.consumed_capacity());
         Ok(output.item)
     }
@@ -270,7 +277,7 @@ impl Store {
             .return_values(if show { ReturnValue::AllNew } else { ReturnValue::None })
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        match request.send().await {
+        match boxed(request.send()).await {
             Ok(output) => {
                 self.spent(Op::UpdateItem, output.consumed_capacity());
                 Ok(Ok(output.attributes))
@@ -297,7 +304,7 @@ impl Store {
             .set_expression_attribute_values(Some(expression.values))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        match request.send().await {
+        match boxed(request.send()).await {
             Ok(output) => {
                 self.spent(Op::DeleteItem, output.consumed_capacity());
                 Ok(Written::Applied(None))

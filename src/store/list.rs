@@ -48,7 +48,7 @@ impl Store {
             .limit(PAGE)
             .set_exclusive_start_key(start)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let output = request.send().await.map_err(|error| classify(Op::Scan, table, error))?;
+        let output = super::boxed(request.send()).await.map_err(|error| classify(Op::Scan, table, error))?;
         self.spent(Op::Scan, output.consumed_capacity());
         Ok((output.items.unwrap_or_default(), output.last_evaluated_key))
     }
@@ -67,7 +67,7 @@ impl Store {
             .limit(PAGE)
             .set_exclusive_start_key(start)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let output = request.send().await.map_err(|error| classify(Op::Query, table, error))?;
+        let output = super::boxed(request.send()).await.map_err(|error| classify(Op::Query, table, error))?;
         self.spent(Op::Query, output.consumed_capacity());
         Ok((output.items.unwrap_or_default(), output.last_evaluated_key))
     }

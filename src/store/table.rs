@@ -129,7 +129,7 @@ impl Store {
     pub(crate) async fn table_report(&self) -> Result<TableReport, Error> {
         let table = &self.schema.table;
         let request = self.client.describe_table().table_name(table);
-        let output = request.send().await.map_err(|error| classify(Op::DescribeTable, table, error))?;
+        let output = super::boxed(request.send()).await.map_err(|error| classify(Op::DescribeTable, table, error))?;
         (self.meter)(Op::DescribeTable, 0.0);
         let description = output.table();
         let status = description.and_then(TableDescription::table_status);
@@ -146,7 +146,8 @@ impl Store {
     pub(crate) async fn ttl_attribute(&self) -> Result<Option<String>, Error> {
         let table = &self.schema.table;
         let request = self.client.describe_time_to_live().table_name(table);
-        let output = request.send().await.map_err(|error| classify(Op::DescribeTimeToLive, table, error))?;
+        let output =
+            super::boxed(request.send()).await.map_err(|error| classify(Op::DescribeTimeToLive, table, error))?;
         (self.meter)(Op::DescribeTimeToLive, 0.0);
         let on = [TimeToLiveStatus::Enabled, TimeToLiveStatus::Enabling];
         let ttl =
@@ -193,7 +194,7 @@ impl Store {
                 .map_err(invalid)?;
             request = request.key_schema(element).attribute_definitions(definition);
         }
-        match request.send().await {
+        match super::boxed(request.send()).await {
             Ok(_) => {
                 (self.meter)(Op::CreateTable, 0.0);
                 Ok(())
