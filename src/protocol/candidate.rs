@@ -33,7 +33,7 @@ pub(crate) struct Restraint {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Candidate {
     pace: Pace,
-    /// What was seen last, to tell what is new to this campaign, where that counts.
+    /// What was seen last, to tell what is new to this campaign.
     seen: Option<Version>,
     own_lease: Duration,
     absence: Absence,
@@ -133,7 +133,7 @@ impl Candidate {
     /// A read that was sent then was answered.
     pub(crate) fn answered(&mut self, known: &Observation, sent: SentAt, now: Moment) {
         self.failures = 0;
-        let is_new = self.pace.is_locked() && known.version() != self.seen.as_ref();
+        let is_new = known.version() != self.seen.as_ref();
         if is_new {
             self.seen = known.version().cloned();
         }

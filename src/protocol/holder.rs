@@ -442,7 +442,12 @@ impl Holder {
         if self.phase != Phase::Holding || self.misses > 0 || waits || most.is_zero() {
             return None;
         }
-        let scheduled = if self.terms.renewal == Renewal::Scheduled { self.scheduled } else { now };
+        let scheduled = match self.terms.renewal {
+            Renewal::OnDemand => now,
+            // The one that is under way does not tell of it yet.
+            Renewal::Scheduled if self.scheduled <= now => self.scheduled.after(self.terms.heartbeat),
+            Renewal::Scheduled => self.scheduled,
+        };
         let ends = scheduled.max(now.after(poll)).after(LOOKED).min(now.after(most));
         self.ends = Some(ends);
         Some(ends)

@@ -84,10 +84,6 @@ impl Pace {
         self.poll
     }
 
-    pub(super) fn is_locked(&self) -> bool {
-        self.locks
-    }
-
     /// A look was answered: when to look next. `plan`: what the record says, and since when that is known; `None` where it is not
     /// held by one of ours. `is_new`: it had not been seen before.
     pub(super) fn looked(&mut self, sent: SentAt, now: Moment, plan: Option<(Plan, Moment)>, is_new: bool) -> Moment {
@@ -142,7 +138,7 @@ impl Pace {
             (None, Some(_)) => {
                 let step = self.step;
                 self.streak += 1;
-                self.step = if self.streak < STREAK { step / 2 } else { step * 2 }.clamp(CREEP, self.heartbeat / 4);
+                self.step = if self.streak < STREAK { step / 2 } else { step * 2 }.max(CREEP);
                 sent.after(self.heartbeat).before(step)
             }
             (Some(same), _) => {

@@ -171,6 +171,11 @@ async fn an_end_that_can_not_be_told_does_not_wait() {
     // Whatever else ends meanwhile ends it at once.
     let engine = Embedded::in_memory().unwrap();
     let replicas = replicas(&engine, |builder| builder).await;
+    // Just after a heartbeat, so that the next one is refused before the announced end.
+    let beats = replicas[0].faults.calls().len();
+    while replicas[0].faults.calls().len() == beats {
+        sleep(1).await;
+    }
     let elector = replicas[0].elector.clone();
     drop(tokio::spawn(async move { elector.hand_over().await }));
     sleep(100).await;

@@ -98,8 +98,9 @@ fn in_the_long_run_there_are_no_more_looks_than_polls() {
 fn what_has_no_schedule_that_helps_is_polled() {
     let polled = |seen: fn(&str) -> Seen| {
         let mut follower = Follower::new();
+        // Rarely enough that a search would have time.
         for (look, name) in (0..8).zip(["a", "a", "b", "b", "c", "c", "d", "d"]) {
-            let sent = 100 + look * 1_010;
+            let sent = 100 + look * 3_010;
             assert_eq!(follower.looks(sent, seen(name)), sent + 10 + POLL, "look {look}");
         }
     };
@@ -110,6 +111,47 @@ fn what_has_no_schedule_that_helps_is_polled() {
         let Seen::Record(ours) = planned(name, Some(2_500), Some(0)) else { unreachable!() };
         Seen::Record(Sighting { writer: Writer::Foreign, ..ours })
     });
+}
+
+#[test]
+fn whoever_waits_for_a_lock_polls() {
+    let candidate = Candidate::new(ms(POLL), ms(L), Absence::WaitsOutLease, false);
+    let mut waiting = Follower { candidate, ..Follower::new() };
+    for (look, name) in (0..8).zip(["a", "a", "b", "b", "c", "c", "d", "d"]) {
+        let sent = 100 + look * 3_010;
+        assert_eq!(waiting.looks(sent, planned(name, Some(2_500), None)), sent + 10 + POLL);
+    }
+}
+
+#[test]
+fn a_look_that_comes_late_moves_no_schedule() {
+    let mut follower = Follower::new();
+    let (_, aim) = follower.follows(900, 2_500, 12);
+    assert_eq!(follower.looks(aim + 1_500, planned("late", Some(2_500), None)), aim + 2_500);
+    // Nor does one whose answer takes longer than some heartbeats.
+    let (sent, now) = (at(aim + 2_500), at(aim + 2_500 + 6_000));
+    follower.known.observe(planned("slow", Some(2_500), None), SentAt(sent), ReceivedAt(now), Consistency::Eventual);
+    follower.candidate.answered(&follower.known, SentAt(sent), now);
+    let next = follower.candidate.next(&follower.known, now);
+    let Next::Wait(next) = next else { panic!("{next:?}") };
+    assert!(next > now && next <= now.after(ms(2_500)), "{next:?}");
+    assert!(next.after(ms(5)).since(sent).as_millis() % 2_500 <= 10, "on the schedule that it had: {next:?}");
+}
+
+#[test]
+fn clocks_that_run_apart_are_followed() {
+    let mut follower = Follower::new();
+    // It says 2,500 and means 2,450 of our milliseconds.
+    let (mut sent, mut late) = (900_u64, Vec::new());
+    while sent < 300_000 {
+        let since = (sent + 5).saturating_sub(100);
+        late.push(since % 2_450);
+        sent = follower.looks(sent, planned(&format!("v{}", since / 2_450), Some(2_500), None));
+    }
+    // Looks that came too early are those just before a renewal.
+    let found: Vec<u64> = late.into_iter().skip(40).filter(|late| *late < 1_800).collect();
+    assert!(found.iter().all(|late| *late <= 700), "{found:?}");
+    assert!(found.len() > 60, "{}", found.len());
 }
 
 #[test]
@@ -166,6 +208,12 @@ fn a_holder_that_lets_go_is_looked_at_often_and_ever_less_so() {
     assert_eq!(pauses[..10], [50; 10]);
     assert_eq!(pauses.iter().max(), Some(&POLL));
     assert!(pauses.len() < 150, "{} looks in a minute", pauses.len());
+    // Nor does another way to beat.
+    for beat in [None, Some(4_000)] {
+        let mut follower = Follower { candidate: follower.candidate.clone(), known: follower.known.clone(), looks: 0 };
+        let next = follower.looks(sent, planned("other", beat, Some(0)));
+        assert!(next >= sent + 500, "{beat:?}: {next}");
+    }
     // What comes after it is followed as ever.
     assert!(follower.looks(sent, planned("next", Some(2_500), None)) >= sent + 500, "there is no haste any more");
 }
