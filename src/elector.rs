@@ -207,8 +207,8 @@ impl Elector {
         view.ensure(Duration::ZERO).is_ok().then_some(view)
     }
 
-    /// Gives leadership up in favour of another candidate, whatever this elector is used for: the token fires, work drains,
-    /// the record is released. This process stays out until it has seen another lead, for a lease at most. `None` if it does not lead.
+    /// Gives leadership up in favour of another candidate, whatever this elector is used for: it is [announced](ElectorBuilder::hand_over_notice)
+    /// while work goes on, the token fires, work drains, the record is released. This process stays out until it has seen another lead, for a lease at most. `None` if it does not lead.
     ///
     /// Called from the work itself, it waits for that very work, until its bound: spawn it there.
     ///
@@ -252,10 +252,10 @@ impl Elector {
         Some(term.cell().outcome().await)
     }
 
-    /// Leaves for good: cancels the token, lets work drain, releases, waits for the outcome and for the callbacks, and shows
+    /// Leaves for good: [announces](ElectorBuilder::hand_over_notice) it while work goes on, cancels the token, lets work drain, releases, waits for the outcome and for the callbacks, and shows
     /// `Stopped` as the last status. Nothing of this elector runs afterwards. May be called again, and by several tasks.
     ///
-    /// Takes until the work has stopped, at most its [drain timeout](ElectorBuilder::drain_timeout), until the release is confirmed,
+    /// Takes until followers have read of it, at most the notice, until the work has stopped, at most its [drain timeout](ElectorBuilder::drain_timeout), until the release is confirmed,
     /// at most a lease, and until the callbacks have returned, at most a drain timeout each (unless one blocks its thread). Under [`run`](Self::run)
     /// the work stops only while `run` is polled: don't await this instead of it, but beside it.
     ///

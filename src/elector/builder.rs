@@ -133,7 +133,7 @@ impl ElectorBuilder {
         self
     }
 
-    /// Steps down politely after leading for so long, so that others get a turn: against state that piles up, and to see that
+    /// Steps down politely after leading for so long, plus the [notice](Self::hand_over_notice), so that others get a turn: against state that piles up, and to see that
     /// the hand-over works. At least a lease.
     pub fn max_tenure(mut self, time: Duration) -> Self {
         self.settings.max_tenure = Some(time);

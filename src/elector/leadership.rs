@@ -186,7 +186,8 @@ impl Leadership {
         self.give_up(EndReason::Resigned).await
     }
 
-    /// As [`resign`](Self::resign), in favour of another candidate: this process stays out until it has seen another lead, for a
+    /// In favour of another candidate, and [announced](crate::ElectorBuilder::hand_over_notice): until the token fires views stay valid and
+    /// work goes on; then as with [`resign`](Self::resign). This process stays out until it has seen another lead, for a
     /// lease at most.
     ///
     /// # Cancel safety
