@@ -201,3 +201,51 @@ mod follower {
         }
     }
 }
+
+/// What every write tells of its holder's schedule and of its end.
+#[test]
+fn writes_tell_what_is_planned() {
+    let plan = |holder: &mut Holder, sent| holder.begin(SentAt(at(sent)), version("p")).plan;
+    let mut holder = after(&holding());
+    assert_eq!(plan(&mut holder, H), Plan { heartbeat: Some(ms(H)), ending: None });
+    let on_demand = Terms { renewal: Renewal::OnDemand, ..terms() };
+    let mut asked = Holder::claim(None, 1, on_demand, at(0));
+    assert_eq!(plan(&mut asked, 0), Plan::default(), "nobody knows when it is asked");
+
+    let mut leaving = after(&holding());
+    assert_eq!(leaving.announce(at(100), ms(1_000), ms(5_000)), Some(at(H + 250)));
+    assert_eq!(plan(&mut leaving, 110), Plan { heartbeat: Some(ms(H)), ending: Some(ms(H + 250 - 110)) });
+    leaving.on_reply(&Reply::Applied, at(120), 0.0);
+    assert_eq!(leaving.poll(at(130)), Step::Wait(at(H)), "the schedule stands");
+    assert_eq!(plan(&mut leaving, H), Plan { heartbeat: Some(ms(H)), ending: Some(ms(250)) }, "again");
+    leaving.on_reply(&Reply::Applied, at(H + 10), 0.0);
+    leaving.resign();
+    assert_eq!(plan(&mut leaving, 2 * H).ending, Some(Duration::ZERO), "while it winds down");
+}
+
+/// Until followers have looked once, and no longer than is allowed; not where they would not hear of it.
+#[test]
+fn an_announced_end_waits_for_those_who_follow_and_for_nobody_else() {
+    let (poll, most) = (ms(1_000), ms(5_000));
+    for (what, script, now, expected) in [
+        ("those who follow heartbeats look after the next", holding(), 100, Some(H + 250)),
+        ("those who poll look within a poll", holding(), 2_000, Some(3_250)),
+        ("the beat that is due tells of it", holding(), H - 1, Some(H - 1 + 1_250)),
+        ("the one under way does not", with(holding(), &[Send(H, "b")]), H, Some(2 * H + 250)),
+        ("nor while it is still young", with(holding(), &[Send(H, "b")]), H + 250, Some(2 * H + 250)),
+        ("it is slow", with(holding(), &[Send(H, "b")]), H + 251, None),
+        ("it failed", with(holding(), &[Send(H, "b"), Unknown(H + 10)]), H + 20, None),
+        ("it came through again", with(holding(), &[Send(H, "b"), Applied(H + 10)]), H + 300, Some(2 * H + 250)),
+        ("nothing is held yet", vec![], 0, None),
+        ("it ends already", with(holding(), &[In::Resign]), 100, None),
+    ] {
+        assert_eq!(after(&script).announce(at(now), poll, most), expected.map(at), "{what}");
+    }
+    assert_eq!(after(&holding()).announce(at(100), poll, ms(800)), Some(at(900)), "no longer than it may");
+    assert_eq!(after(&holding()).announce(at(100), poll, Duration::ZERO), None);
+    let on_demand = Terms { renewal: Renewal::OnDemand, ..terms() };
+    let mut asked = Holder::claim(None, 1, on_demand, at(0));
+    asked.begin(SentAt(at(0)), version("a"));
+    asked.on_reply(&Reply::Applied, at(10), 0.0);
+    assert_eq!(asked.announce(at(100), poll, most), Some(at(1_350)), "it has no schedule");
+}
