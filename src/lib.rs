@@ -8,6 +8,7 @@
 //! - [`Fence`]: writes that a deposed leader cannot make.
 //! - [`LockClient::acquire`]: locks, one record each, without an election around them.
 //! - [`Timing`]: how long a lease lasts, and the inequalities that keep it safe.
+//! - [`Workload`]: what elections cost, before the bill comes.
 //! - [`Status`], [`Transition`]: what is known of an election, and every change of it.
 //! - [`Error`], [`ErrorKind`]: what went wrong, and what to do.
 
@@ -15,7 +16,12 @@
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
 
+#[cfg(doctest)]
+#[doc = include_str!("../docs/capacity.md")]
+mod capacity {}
+
 mod clock;
+mod cost;
 mod elector;
 #[cfg(feature = "embedded")]
 mod embedded;
@@ -32,6 +38,7 @@ mod telemetry;
 mod testing;
 mod timing;
 
+pub use cost::{Usage, Workload};
 pub use elector::{
     Elections, Elector, ElectorBuilder, Fence, FenceCondition, FencedWrite, Health, Leadership, LeadershipView,
     Observer, ObserverBuilder, Running, Service, TermEnded, WorkResult, termination,

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
+#[path = "architecture/capacity.rs"]
+mod capacity;
 #[path = "architecture/observability.rs"]
 mod observability;
 
@@ -42,8 +44,9 @@ fn room(file: &str) -> &str {
 }
 
 /// From the bottom up: a room may use rooms to its left only.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("timing", &[]),
+    ("cost", &["timing"]),
     ("error", &[]),
     ("protocol", &[]),
     ("ending", &["protocol"]),

@@ -1,6 +1,10 @@
 //! The pure protocol of dynamo-elector, included by path, under tables, properties, a seeded
 //! simulator and mutants. Builds in seconds: no SDK, no runtime.
 
+#[cfg(test)]
+#[allow(dead_code, unreachable_pub, reason = "public in the published crate")]
+#[path = "../../src/cost.rs"]
+mod cost;
 #[allow(dead_code, unused_imports, reason = "the drivers that use all of it live in the published crate")]
 #[path = "../../src/protocol/mod.rs"]
 mod protocol;

@@ -5,6 +5,7 @@
 mod cancel;
 mod candidacy;
 mod content;
+mod costs;
 mod defects;
 mod elections;
 mod faults;

@@ -17,7 +17,7 @@ use policy::{Grant, Place, Policy, Request};
 pub(crate) use recorder::record;
 
 use crate::{
-    cancel, candidacy, content, elections, fences, fencing, handing_over, handles, heartbeats, input, isolation,
+    cancel, candidacy, content, costs, elections, fences, fencing, handing_over, handles, heartbeats, input, isolation,
     leases, locks, losses, monitor, observability, observers, operators, reading, refusals, requests, services,
     shutdown, tables, telemetry, waiting,
 };
@@ -56,6 +56,7 @@ const CANDIDATE: Role = Role {
         names: &["nightly-billing", "election", "e", "careful", "patient", "f", "g", "e-up", "e-down"],
     },
     suites: &[
+        costs::suite,
         elections::suite,
         fences::suite,
         losses::suite,

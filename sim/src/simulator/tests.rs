@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::cost::Workload;
 use crate::timing::Timing;
 
 /// A seed is an election of ten minutes; as many as fit into a quick test.
@@ -78,7 +79,7 @@ fn the_fence_holds_where_exclusion_does_not() {
 /// An outage that everybody meets, the leader too.
 #[test]
 fn two_hundred_followers_do_not_storm() {
-    let rates = storm(Duration::from_secs(600), 201);
+    let rates = storm(Duration::from_secs(600), Timing::default(), 201, 1);
     println!("{rates:?}");
     // All of them look just after the same heartbeat, and some twice; in the long run there are less than half as many.
     assert!(rates.calm <= 201 * 3 / 2, "{rates:?}");
@@ -86,6 +87,42 @@ fn two_hundred_followers_do_not_storm() {
     assert!(rates.onset.max(rates.outage) <= 201 * 6, "{rates:?}");
     assert!(rates.settled <= 201 * 3 / 2, "a look of each in half a poll at least: {rates:?}");
     assert!(rates.recovery <= 201 * 2, "two requests of each at most: {rates:?}");
+}
+
+/// Elections that share an outage add up, and no more: what `docs/capacity.md` reckons with.
+#[test]
+fn estates_do_not_storm() {
+    let (elections, outage) = (20, Duration::from_secs(600));
+    for timing in [Timing::economy(), Timing::default(), Timing::fast(), Timing::aggressive()] {
+        let rates = storm(outage, timing, 3, elections);
+        println!("{timing:?}: {rates:?}");
+        let polls = 1.0 / timing.poll().as_secs_f64();
+        let each = |rate: u32| f64::from(rate) / 20.0 / 3.0;
+        assert!(each(rates.start) <= 2.0 * polls, "first contact, a claim or a look each half a poll: {rates:?}");
+        assert!(each(rates.onset.max(rates.outage)) <= 6.0 * polls, "all attempts of the SDK: {rates:?}");
+        assert!(each(rates.settled).max(each(rates.recovery)) <= 2.0 * polls, "a look each half a poll: {rates:?}");
+    }
+}
+
+/// What `Workload` promises, in an hour, for any number of candidates.
+#[test]
+fn an_hour_costs_what_is_promised() {
+    for timing in [Timing::economy(), Timing::default(), Timing::fast(), Timing::aggressive()] {
+        for candidates in [1, 2, 3, 5, 9] {
+            let hour = Duration::from_secs(3_600);
+            let calm = Scenario { end: hour, ..Scenario::calm(candidates, timing) };
+            let tally = search(0..4, None, 1, fixed(&calm)).unwrap_or_else(|found| panic!("{}", report(&found)));
+            let writes = tally.counts.claims + tally.counts.renewals + tally.counts.releases;
+            let candidates = u32::try_from(candidates).unwrap_or_default();
+            let model = Workload::new(timing, candidates).elections(4).over(hour);
+            #[allow(clippy::cast_precision_loss, reason = "some thousands")]
+            let off = |counted: u64, promised: f64| (promised - counted as f64) / (counted as f64).max(1.0) * 100.0;
+            let off = [off(writes, model.write_requests), off(tally.counts.reads, model.read_requests)];
+            println!("{candidates} candidates, lease {:?}: {:+.1} % and {:+.1} % off", timing.lease(), off[0], off[1]);
+            assert!(off[0].abs() <= 2.0, "{writes} writes, {model:?}");
+            assert!(candidates == 1 || off[1].abs() <= 4.0, "{} reads, {model:?}", tally.counts.reads);
+        }
+    }
 }
 
 /// Phase-locked: what it costs, and how late it is, with clocks as they are and as far off as is promised.
