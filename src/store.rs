@@ -1,5 +1,7 @@
 //! The verbs on DynamoDB. Translates, decides nothing.
 
+#[cfg(test)]
+mod allocations;
 mod duration_text;
 mod expression;
 mod fenced;
@@ -22,6 +24,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::get_item::builders::GetItemFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConsumedCapacity, ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure,
 };
@@ -258,15 +261,8 @@ impl Store {
         })
     }
 
-    /// One conditional update: the item as it is now (where it is to be shown), or as it was when it was refused.
-    async fn write_item(
-        &self,
-        key: &Key,
-        expression: Expression,
-        show: bool,
-    ) -> Result<Result<Option<Item>, Option<Item>>, Error> {
-        let request = self
-            .client
+    fn update_request(&self, key: &Key, expression: Expression, show: bool) -> UpdateItemFluentBuilder {
+        self.client
             .update_item()
             .table_name(&self.schema.table)
             .set_key(Some(self.key_attributes(key)))
@@ -276,8 +272,17 @@ impl Store {
             .set_expression_attribute_values(Some(expression.values))
             .return_values(if show { ReturnValue::AllNew } else { ReturnValue::None })
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        match boxed(request.send()).await {
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+    }
+
+    /// One conditional update: the item as it is now (where it is to be shown), or as it was when it was refused.
+    async fn write_item(
+        &self,
+        key: &Key,
+        expression: Expression,
+        show: bool,
+    ) -> Result<Result<Option<Item>, Option<Item>>, Error> {
+        match boxed(self.update_request(key, expression, show).send()).await {
             Ok(output) => {
                 self.spent(Op::UpdateItem, output.consumed_capacity());
                 Ok(Ok(output.attributes))

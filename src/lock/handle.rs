@@ -24,8 +24,8 @@ pub(crate) enum Control {
     Resign(EndReason),
     /// The same, and the release changes the record as asked.
     Release { data: DataChange, delete: bool },
-    /// A heartbeat now.
-    Beat(Beat),
+    /// A heartbeat now. Boxed: a queue has room for 32 of the largest of these from the start, for each lock.
+    Beat(Box<Beat>),
 }
 
 /// A heartbeat off the schedule.
@@ -219,7 +219,7 @@ impl Lock {
 
     async fn beat(&self, beat: Beat) -> Result<(), Error> {
         let (done, result) = oneshot::channel();
-        self.shared.control.send(Control::Beat(Beat { done: Some(done), ..beat })).map_err(|_| not_held())?;
+        self.shared.control.send(Control::Beat(Box::new(Beat { done: Some(done), ..beat }))).map_err(|_| not_held())?;
         result.await.unwrap_or_else(|_| Err(not_held()))
     }
 
@@ -245,7 +245,7 @@ impl Lock {
 
     pub(crate) fn set_data(&self, data: Option<Vec<u8>>) {
         let data = Some(data.map_or(DataChange::Clear, DataChange::Set));
-        let _ = self.shared.control.send(Control::Beat(Beat { data, ..Beat::default() }));
+        let _ = self.shared.control.send(Control::Beat(Box::new(Beat { data, ..Beat::default() })));
     }
 
     pub(crate) fn cell(&self) -> &Arc<LeaseCell> {

@@ -206,7 +206,8 @@ impl Hold<'_> {
                 self.tenure.set_release(data, delete);
                 self.let_go(EndReason::Resigned);
             }
-            Some(Control::Beat(Beat { data, timing, done })) => {
+            Some(Control::Beat(beat)) => {
+                let Beat { data, timing, done } = *beat;
                 if self.tenure.phase() != Phase::Holding {
                     return drop(done.map(|done| done.send(Err(not_held()))));
                 }

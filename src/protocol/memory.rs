@@ -52,7 +52,8 @@ impl Memory {
     /// latest writes that may have been applied, and itself, so that an applied write whose reply was
     /// lost is recognised and a repeated one is harmless.
     pub(super) fn begin(&mut self, version: &Version, sent: SentAt, terms: Terms) -> Vec<Version> {
-        let mut names: Vec<Version> = self.base.iter().cloned().collect();
+        let mut names = Vec::with_capacity(MAX_NAMES);
+        names.extend(self.base.clone());
         if !mutant::on(mutant::Mutant::StrictCondition) {
             let room = MAX_NAMES - 1 - names.len();
             let skip = self.attempts.len().saturating_sub(room);
@@ -80,11 +81,9 @@ impl Memory {
 
     /// The write at `index` is, or was, the record's current version.
     pub(super) fn settle(&mut self, index: usize) -> Option<Attempt> {
-        let mut tail = self.attempts.split_off(index).into_iter();
-        let current = tail.next()?;
-        self.base = Some(current.version.clone());
         // Later ones may still be applied. Earlier ones can't be: they don't name this one.
-        self.attempts = tail.collect();
+        let current = self.attempts.drain(..=index).next_back()?;
+        self.base = Some(current.version.clone());
         self.unresolved = 0;
         Some(current)
     }

@@ -17,8 +17,8 @@ pub(super) struct Expression {
     pub(super) condition: String,
     pub(super) names: HashMap<String, String>,
     pub(super) values: HashMap<String, AttributeValue>,
-    set: Vec<String>,
-    remove: Vec<String>,
+    set: String,
+    remove: String,
 }
 
 impl Expression {
@@ -35,26 +35,22 @@ impl Expression {
 
     /// `version IN (…)`, for a renewal only while nobody released the record, for a creation also when absent.
     fn condition(&mut self, write: &Write, partition_key: &str) {
-        let versions: Vec<String> = write
-            .names
-            .iter()
-            .enumerate()
-            .map(|(index, version)| {
-                let placeholder = format!(":known{index}");
-                self.values.insert(placeholder.clone(), AttributeValue::S(version.as_str().to_owned()));
-                placeholder
-            })
-            .collect();
-        let version = self.name("#version", attribute::VERSION);
-        let named = format!("{version} IN ({})", versions.join(", "));
+        let mut versions = String::new();
+        for (index, version) in write.names.iter().enumerate() {
+            let placeholder = format!(":known{index}");
+            comma(&mut versions).push_str(&placeholder);
+            self.values.insert(placeholder, text(version.as_str()));
+        }
+        self.name("#version", attribute::VERSION);
+        let named = format!("#version IN ({versions})");
         self.condition = match write.kind {
             WriteKind::Renew => {
-                let released = self.name("#released", attribute::RELEASED);
-                format!("{named} AND attribute_not_exists({released})")
+                self.name("#released", attribute::RELEASED);
+                format!("{named} AND attribute_not_exists(#released)")
             }
             _ if write.or_absent => {
-                let key = self.name("#key", partition_key);
-                format!("attribute_not_exists({key}) OR {named}")
+                self.name("#key", partition_key);
+                format!("attribute_not_exists(#key) OR {named}")
             }
             WriteKind::Claim { .. } | WriteKind::Release => named,
         };
@@ -64,8 +60,8 @@ impl Expression {
         self.version(&write.version);
         match write.kind {
             WriteKind::Claim { token } => {
-                self.set("#owner", attribute::OWNER, ":owner", text(&fill.owner));
-                self.set("#acquired", attribute::ACQUIRED_AT, ":acquired", text(&fill.acquired_at));
+                self.set("#owner", attribute::OWNER, ":owner", text(&*fill.owner));
+                self.set("#acquired", attribute::ACQUIRED_AT, ":acquired", text(&*fill.acquired_at));
                 match fill.token {
                     TokenChange::Keep => {}
                     TokenChange::Set => self.token(token),
@@ -109,7 +105,7 @@ impl Expression {
     }
 
     fn schedule(&mut self, write: &Write, fill: &Fill) {
-        self.set("#lease", attribute::LEASE, ":lease", text(&fill.text.format(write.lease)));
+        self.set("#lease", attribute::LEASE, ":lease", text(fill.text.format(write.lease)));
         let millis = |time: Duration| AttributeValue::N(time.as_millis().to_string());
         if let Some(heartbeat) = write.plan.heartbeat {
             self.set("#heartbeat", attribute::HEARTBEAT, ":heartbeat", millis(heartbeat));
@@ -121,7 +117,7 @@ impl Expression {
 
     fn version(&mut self, version: &Version) {
         self.set("#version", attribute::VERSION, ":version", text(version.as_str()));
-        self.set("#stamp", attribute::STAMP, ":stamp", text(&stamp(version)));
+        self.set("#stamp", attribute::STAMP, ":stamp", text(stamp(version)));
     }
 
     fn token(&mut self, token: u64) {
@@ -156,9 +152,10 @@ impl Expression {
         match &mend.seen {
             Some(seen) => this.only_at(seen.clone(), true),
             None => {
-                let (name, key) = (this.name("#version", attribute::VERSION), this.name("#key", partition_key));
+                this.name("#version", attribute::VERSION);
+                this.name("#key", partition_key);
                 this.condition =
-                    format!("(attribute_not_exists({name}) AND attribute_exists({key})) OR {name} = :version");
+                    "(attribute_not_exists(#version) AND attribute_exists(#key)) OR #version = :version".into();
             }
         }
         this.version(version);
@@ -185,8 +182,8 @@ impl Expression {
     pub(super) fn retire(seen: &Version, writer: Writer, version: &Version, remove: &[String]) -> Self {
         let mut this = Self::default();
         this.only_at(text(seen.as_str()), true);
-        let released = this.name("#released", attribute::RELEASED);
-        this.condition = format!("{} AND attribute_exists({released})", this.condition);
+        this.name("#released", attribute::RELEASED);
+        this.condition.push_str(" AND attribute_exists(#released)");
         match writer {
             Writer::Ours => this.version(version),
             Writer::Foreign | Writer::Newer => {
@@ -218,46 +215,52 @@ impl Expression {
     /// Holds while `token` is the number that was sealed last.
     pub(super) fn sealed(token: u64) -> Self {
         let mut this = Self::default();
-        let name = this.name("#token", attribute::TOKEN);
+        this.name("#token", attribute::TOKEN);
         this.values.insert(":token".into(), AttributeValue::N(token.to_string()));
-        this.condition = format!("{name} = :token");
+        this.condition = "#token = :token".into();
         this
     }
 
     /// The version that was seen, and where it is changed the write's own: an SDK's second attempt must recognise the first (R3).
     fn only_at(&mut self, seen: AttributeValue, changes: bool) {
-        let version = self.name("#version", attribute::VERSION);
+        self.name("#version", attribute::VERSION);
         self.values.insert(":seen".into(), seen);
-        let own = if changes { ", :version" } else { "" };
-        self.condition = format!("{version} IN (:seen{own})");
+        self.condition = if changes { "#version IN (:seen, :version)" } else { "#version IN (:seen)" }.into();
     }
 
-    fn name(&mut self, placeholder: &str, name: &str) -> String {
+    fn name(&mut self, placeholder: &str, name: &str) {
         self.names.insert(placeholder.to_owned(), name.to_owned());
-        placeholder.to_owned()
     }
 
     fn set(&mut self, placeholder: &str, name: &str, value_placeholder: &str, value: AttributeValue) {
-        let name = self.name(placeholder, name);
+        self.name(placeholder, name);
         self.values.insert(value_placeholder.to_owned(), value);
-        self.set.push(format!("{name} = {value_placeholder}"));
+        comma(&mut self.set).extend([placeholder, " = ", value_placeholder]);
     }
 
     fn remove(&mut self, placeholder: &str, name: &str) {
-        let name = self.name(placeholder, name);
-        self.remove.push(name);
+        self.name(placeholder, name);
+        comma(&mut self.remove).push_str(placeholder);
     }
 
     fn finish(&mut self) {
-        self.update = format!("SET {}", self.set.join(", "));
+        self.update = format!("SET {}", self.set);
         if !self.remove.is_empty() {
-            self.update = format!("{} REMOVE {}", self.update, self.remove.join(", "));
+            self.update.extend([" REMOVE ", &self.remove]);
         }
     }
 }
 
-fn text(text: &str) -> AttributeValue {
-    AttributeValue::S(text.to_owned())
+fn text(text: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(text.into())
+}
+
+/// A list, ready for what comes next in it.
+fn comma(list: &mut String) -> &mut String {
+    if !list.is_empty() {
+        list.push_str(", ");
+    }
+    list
 }
 
 /// What a damaged record needs to be a lock record again.

@@ -1,0 +1,51 @@
+//! What a heartbeat's request allocates before the SDK has it: counted, so that noise can't fail it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use allocation_counter::measure;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
+
+use super::expression::Expression;
+use super::{DataChange, DurationText, Fill, Key, Schema, Store, TokenChange};
+use crate::protocol::{Plan, Version, Write, WriteKind};
+
+/// More than any map of a request holds twice over: what grows is the SDK's.
+const MOST: u64 = 48;
+
+#[test]
+fn building_a_renewal_allocates_little() {
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static("local"))
+        .build();
+    let schema = Schema::new("locks".into(), "key".into(), None, None).unwrap();
+    let store = Store::new(Client::from_conf(config), schema, Arc::new(|_, _| {}), Duration::from_secs(2));
+    let fill = Fill {
+        owner: "node-1".into(),
+        text: DurationText::Go,
+        data: DataChange::Keep,
+        attributes: Vec::new(),
+        acquired_at: "2026-01-01T00:00:00Z".into(),
+        token: TokenChange::Set,
+        sealed: None,
+        delete_on_release: false,
+    };
+    let version = || Version::new("0f9c2a52-6d3a-4a86-9b35-8f2b8a3b0f11");
+    let write = Write {
+        kind: WriteKind::Renew,
+        version: version(),
+        names: vec![version(), version()],
+        or_absent: false,
+        lease: Duration::from_secs(10),
+        plan: Plan { heartbeat: Some(Duration::from_millis(2_500)), ending: None },
+    };
+    let key = Key::from("job");
+    let mut request = None;
+    let expression = measure(|| drop(Expression::of(&write, &fill, "key")));
+    let whole = measure(|| request = Some(store.update_request(&key, Expression::of(&write, &fill, "key"), false)));
+    println!("expression {expression:?}\nwhole {whole:?}");
+    assert!(request.is_some() && whole.count_total > 0);
+    assert!(whole.count_total <= MOST, "{} allocations", whole.count_total);
+}
