@@ -81,6 +81,9 @@ impl Memory {
 
     /// The write at `index` is, or was, the record's current version.
     pub(super) fn settle(&mut self, index: usize) -> Option<Attempt> {
+        if index >= self.attempts.len() {
+            return None;
+        }
         // Later ones may still be applied. Earlier ones can't be: they don't name this one.
         let current = self.attempts.drain(..=index).next_back()?;
         self.base = Some(current.version.clone());
