@@ -55,6 +55,11 @@ loss HOURS="1000":
 storm FOLLOWERS="200":
     cargo run --release -p dynamo-elector-sim -- storm {{FOLLOWERS}}
 
+# What steps of the core, validity and a heartbeat through the SDK take, on a quiet machine; fails if `is_valid` costs more than a clock read and a half.
+bench-core *FLAGS:
+    cargo bench -p dynamo-elector-sim --bench steps -- {{FLAGS}}
+    cargo bench -p dynamo-elector --bench core -- {{FLAGS}}
+
 # Every interleaving within bounds that take some minutes.
 model:
     cargo run --release -p dynamo-elector-sim -- model
