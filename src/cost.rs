@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
+use crate::protocol::MOST_PAUSE;
 use crate::timing::Timing;
 
 /// A month, as AWS counts it: 730 hours.
 const MONTH: Duration = Duration::from_secs(730 * 60 * 60);
-/// Followers look so often at least, however rarely the record is renewed; each poll, if that is longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Looks that come too early, which is how a follower stays close behind the heartbeats: one in ten of them.
 const EARLY: f64 = 0.1;
 /// Looks by which a follower finds the schedule of a new leader, once it has seen its first heartbeat.
@@ -106,7 +105,7 @@ impl Workload {
             [self.timing.lease(), self.timing.heartbeat(), self.timing.poll()].map(|time| time.as_secs_f64());
         let others = f64::from(self.candidates - 1);
         let (looks, search, doubt) = if heartbeat > poll {
-            let least = (heartbeat / poll.max(LONGEST_PAUSE.as_secs_f64())).ceil();
+            let least = (heartbeat / poll.max(MOST_PAUSE.as_secs_f64())).ceil();
             ((least + EARLY) / heartbeat, SEARCH + POLLED * heartbeat / poll, DOUBT)
         } else {
             (1.0 / poll, 0.0, 0.0)

@@ -46,9 +46,9 @@ fn room(file: &str) -> &str {
 /// From the bottom up: a room may use rooms to its left only.
 const MAY_USE: [(&str, &[&str]); 12] = [
     ("timing", &[]),
-    ("cost", &["timing"]),
     ("error", &[]),
     ("protocol", &[]),
+    ("cost", &["protocol", "timing"]),
     ("ending", &["protocol"]),
     ("clock", &["protocol"]),
     ("store", &["protocol", "error", "timing"]),
@@ -270,6 +270,16 @@ fn handles_are_send_and_sync() {
     both::<dynamo_elector::Error>();
 }
 
+/// As the tables of the docs name them.
+fn profiles() -> [(&'static str, Timing); 4] {
+    [
+        ("`economy()`", Timing::economy()),
+        ("`default()`", Timing::default()),
+        ("`fast()`", Timing::fast()),
+        ("`aggressive()`", Timing::aggressive()),
+    ]
+}
+
 /// The numbers in the table of grace periods are those of the code.
 #[test]
 fn the_grace_periods_of_the_docs_follow_from_the_code() {
@@ -279,12 +289,7 @@ fn the_grace_periods_of_the_docs_follow_from_the_code() {
     let docker = Duration::from_secs(10);
     let seconds = |time: Duration| format!("{} s", time.as_secs_f64());
     let rows = rows("deploying.md");
-    for (profile, timing) in [
-        ("`economy()`", Timing::economy()),
-        ("`default()`", Timing::default()),
-        ("`fast()`", Timing::fast()),
-        ("`aggressive()`", Timing::aggressive()),
-    ] {
+    for (profile, timing) in profiles() {
         let row = rows.iter().find(|row| row[0] == profile).unwrap_or_else(|| panic!("no row of {profile}"));
         // Until a moment after the next heartbeat, or a poll, and no longer than it is set to by default.
         let most = (timing.heartbeat() * 2).min(Duration::from_secs(5));

@@ -118,8 +118,8 @@ pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot:
                 handles_gone = control.is_none();
                 hold.control(control);
             }
-            () = closing.cancelled(), if !ending => hold.let_go(EndReason::ShutDown),
-            () = request.given_up.cancelled(), if !ending => hold.let_go(EndReason::ShutDown),
+            () = closing.cancelled(), if !ending => hold.leave(EndReason::ShutDown),
+            () = request.given_up.cancelled(), if !ending => hold.leave(EndReason::ShutDown),
             () = leaves => {}
             () = cell.unpinned() => {}
             () = drained, if hold.winding_down() => {}
@@ -200,11 +200,11 @@ impl Hold<'_> {
         self.let_go |= !matches!(control, Some(Control::Beat(_)));
         match control {
             // All handles are gone: as good as a release.
-            None => self.let_go(EndReason::Resigned),
-            Some(Control::Resign(reason)) => self.let_go(reason),
+            None => self.leave(EndReason::Resigned),
+            Some(Control::Resign(reason)) => self.leave(reason),
             Some(Control::Release { data, delete }) => {
                 self.tenure.set_release(data, delete);
-                self.let_go(EndReason::Resigned);
+                self.leave(EndReason::Resigned);
             }
             Some(Control::Beat(beat)) => {
                 let Beat { data, timing, done } = *beat;
@@ -238,7 +238,7 @@ impl Hold<'_> {
     }
 
     /// An end that can wait is announced first, while work goes on: others are there then when the record is released.
-    fn let_go(&mut self, reason: EndReason) {
+    fn leave(&mut self, reason: EndReason) {
         let waits = reason.can_wait();
         match self.leaving {
             Some(_) if waits => return,
@@ -281,7 +281,7 @@ impl Hold<'_> {
     fn check_limits(&mut self) {
         let now = self.now();
         if let Some(reason) = self.limits.check(now) {
-            self.let_go(reason);
+            self.leave(reason);
         }
     }
 

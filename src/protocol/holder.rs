@@ -321,11 +321,7 @@ impl Holder {
         }
         // A beat off the schedule leaves the next one where it is: each would put it off by a period otherwise,
         // and a few of them past the deadline.
-        if now >= self.scheduled {
-            let behind = now.since(self.scheduled).as_nanos() / self.terms.heartbeat.as_nanos().max(1);
-            let beats = u32::try_from(behind).unwrap_or(u32::MAX).saturating_add(1);
-            self.scheduled = self.scheduled.after(self.terms.heartbeat.saturating_mul(beats));
-        }
+        self.scheduled = self.scheduled.next_after(now, self.terms.heartbeat);
         self.next_send = self.scheduled;
     }
 
@@ -445,8 +441,7 @@ impl Holder {
         let scheduled = match self.terms.renewal {
             Renewal::OnDemand => now,
             // The one that is under way does not tell of it yet.
-            Renewal::Scheduled if self.scheduled <= now => self.scheduled.after(self.terms.heartbeat),
-            Renewal::Scheduled => self.scheduled,
+            Renewal::Scheduled => self.scheduled.next_after(now, self.terms.heartbeat),
         };
         let ends = scheduled.max(now.after(poll)).after(LOOKED).min(now.after(most));
         self.ends = Some(ends);

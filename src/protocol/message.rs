@@ -34,6 +34,16 @@ impl Moment {
         Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
+    /// The first after `now` of this instant, the one a period later, two periods later, ….
+    pub(crate) fn next_after(self, now: Self, period: Duration) -> Self {
+        if self > now {
+            return self;
+        }
+        let behind = now.since(self).as_nanos() / period.as_nanos().max(1);
+        let periods = u32::try_from(behind).unwrap_or(u32::MAX).saturating_add(1);
+        self.after(period.saturating_mul(periods))
+    }
+
     /// The time from `earlier` to here, zero if `earlier` is later.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

@@ -99,8 +99,8 @@ impl Pace {
                 let next = match self.aim {
                     // Between renewals: nothing is to be learnt of the schedule, whatever is new.
                     Some(aim) if sent.0.after(FOUND) < aim => aim,
-                    Some(_) | None if is_new => self.renewed(sent.0, now),
-                    Some(_) | None => self.again(sent.0, now),
+                    _ if is_new => self.renewed(sent.0, now),
+                    _ => self.again(sent.0, now),
                 };
                 // A search that has used up what polls would cost goes on at their pace.
                 let soonest = if self.unused < self.poll { now.after(self.poll) } else { now };
@@ -149,9 +149,7 @@ impl Pace {
             }
         };
         self.looks = 0;
-        let behind = now.since(next).as_nanos() / self.heartbeat.as_nanos().max(1);
-        let missed = if next > now { 0 } else { u32::try_from(behind).unwrap_or(u32::MAX).saturating_add(1) };
-        let next = next.after(self.heartbeat.saturating_mul(missed));
+        let next = next.next_after(now, self.heartbeat);
         self.aim = Some(next);
         next
     }

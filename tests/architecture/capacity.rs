@@ -4,20 +4,11 @@ use std::time::Duration;
 
 use dynamo_elector::{Timing, Workload};
 
-use super::rows;
+use super::{profiles, rows};
 
 /// The prices of the document's example, for a million units.
 const WRITES: f64 = 0.625;
 const READS: f64 = 0.125;
-
-fn profiles() -> [(&'static str, Timing); 4] {
-    [
-        ("`economy()`", Timing::economy()),
-        ("`default()`", Timing::default()),
-        ("`fast()`", Timing::fast()),
-        ("`aggressive()`", Timing::aggressive()),
-    ]
-}
 
 /// Deployed once a day, and dead once a month.
 fn usual(timing: Timing, candidates: u32) -> Workload {

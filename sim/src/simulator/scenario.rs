@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use crate::protocol::MOST_PAUSE;
 use crate::timing::Timing;
 
 /// Three candidates, as most users have.
@@ -291,7 +292,7 @@ impl Scenario {
         let counted = longest(Timing::lease).mul_f64(foreign) * extended
             + longest(Timing::poll) * 2
             + longest(Timing::operation_timeout) * 4
-            + NOTICE + DRAIN * 2
+            + MOST_PAUSE + DRAIN * 2
             + self.settings.iter().map(|setting| setting.delay).max().unwrap_or_default()
             + if self.courteous { longest(Timing::lease) } else { longest(Timing::poll) * 2 }
             // What only a human can mend is looked at ten times as rarely.
@@ -302,9 +303,6 @@ impl Scenario {
 
 /// How long work may wind down after a voluntary end.
 pub(crate) const DRAIN: Duration = Duration::from_secs(3);
-
-/// How long a leader waits for followers to have read of its end, at most.
-pub(crate) const NOTICE: Duration = Duration::from_secs(5);
 
 /// How many times its usual length a held lease may have.
 pub(crate) const EXTENSION: u32 = 2;

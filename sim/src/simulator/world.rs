@@ -14,7 +14,7 @@ use fastrand::Rng;
 use super::foreign::{Foreign, ForeignOp};
 use super::node::{Activity, Cell, Flight, LastTerm, NEVER, Node, RETRY_TOKENS, Request, Tenure, Timers};
 use super::queue::Queue;
-use super::scenario::{DRAIN, EXTENSION, Fault, Judged, NOTICE, Scenario};
+use super::scenario::{DRAIN, EXTENSION, Fault, Judged, Scenario};
 use super::store::{Acquisition, HISTORY, Store};
 use super::tally::Tally;
 use crate::clock::LocalClock;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::*;
-use crate::protocol::Terms;
+use crate::protocol::{MOST_PAUSE, Terms};
 
 /// What a holder gets of a timing, with the margins broken that are to be broken.
 fn terms(timing: Timing) -> Terms {
@@ -38,8 +38,9 @@ impl World {
                     let Request::Read(consistency) = open.request else { return };
                     let noted = node.observation.observe(seen, open.sent, ReceivedAt(now), consistency);
                     self.tally.counts.stale_reads += u64::from(noted == Noted::Stale);
+                    let current = self.store.record.as_ref();
                     let is_news = noted == Noted::Changed
-                        && self.store.record.as_ref().map(|is| &is.version) == node.observation.version();
+                        && current.is_some_and(|is| node.observation.known_since(&is.version).is_some());
                     self.tally.lag.note_all(is_news.then(|| self.now - self.written_at));
                     candidate.answered(&node.observation, open.sent, now);
                 }
@@ -339,7 +340,7 @@ impl World {
     pub(super) fn let_go(&mut self, index: usize, now: Moment) {
         let announces = self.scenario.phase_locked && self.rng.u8(0..4) > 0;
         let timing = self.nodes[index].timing;
-        let most = if announces { NOTICE.min(timing.heartbeat() * 2) } else { Duration::ZERO };
+        let most = if announces { MOST_PAUSE.min(timing.heartbeat() * 2) } else { Duration::ZERO };
         let Some(tenure) = self.nodes[index].tenure() else { return };
         let Some(cell) = tenure.cell.as_mut().filter(|cell| cell.lets_go.is_none()) else { return };
         cell.lets_go = tenure.holder.announce(now, timing.poll(), most);
