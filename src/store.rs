@@ -114,6 +114,23 @@ pub(crate) struct Fill {
     pub(crate) delete_on_release: bool,
 }
 
+#[cfg(test)]
+impl Fill {
+    /// Of a lock without data and attributes: tests say what is different.
+    fn plain() -> Self {
+        Self {
+            owner: "me".into(),
+            text: DurationText::Go,
+            data: DataChange::Keep,
+            attributes: Vec::new(),
+            acquired_at: "2026-01-01T00:00:00Z".into(),
+            token: TokenChange::Set,
+            sealed: None,
+            delete_on_release: false,
+        }
+    }
+}
+
 /// What becomes of the record's data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DataChange {

@@ -11,6 +11,8 @@ pub(crate) mod pause;
 
 use std::time::Duration;
 
+use anyhow::Context;
+
 use crate::network::{Call, Log, Network};
 use crate::peer::kind::{LEASES, LOCKS};
 use crate::peer::{Event, Kind, Lease, Mark, Peer};
@@ -52,6 +54,13 @@ impl Plan {
     }
 }
 
+/// A client that holds `key`.
+pub(crate) async fn holder(kind: &Kind, network: &Network, lease: Lease, key: &str) -> anyhow::Result<Peer> {
+    let mut peer = Peer::start(kind, network, lease).await?;
+    peer.acquire(key, Duration::from_secs(30)).await?;
+    Ok(peer)
+}
+
 /// A follower that has looked at the held record and then waited for some while of at least `settle`, so that whatever is done next
 /// meets it at a random phase.
 pub(crate) async fn follower(kind: &Kind, network: &Network, lease: Lease, key: &str) -> anyhow::Result<(Peer, Mark)> {
@@ -86,8 +95,15 @@ pub(crate) async fn first_lost(peer: &Peer, mark: Mark, key: &str, within: Durat
     peer.if_within(mark, within, lost).await
 }
 
+/// When the last write of `holder` on the key was applied, and when the first of `next` after it.
+pub(crate) fn taken_over(network: &Network, key: &str, holder: &Peer, next: &Peer) -> anyhow::Result<(u64, u64)> {
+    let found = succession(network.log(), key, holder.line.client, next.line.client);
+    let (last, first) = found.context("no take-over was applied")?;
+    Ok((last.served.context("served")?, first.served.context("served")?))
+}
+
 /// The last write of `from` on the key before the first of `to` that came after it, and that one.
-pub(crate) fn succession(log: &Log, key: &str, from: usize, to: usize) -> Option<(Call, Call)> {
+fn succession(log: &Log, key: &str, from: usize, to: usize) -> Option<(Call, Call)> {
     let writes = log.writes_applied(key);
     let last_of = |client: usize, before: usize| writes[..before].iter().rposition(|call| call.client == client);
     let last = last_of(from, writes.len())?;

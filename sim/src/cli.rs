@@ -92,12 +92,7 @@ fn storm(followers: usize) {
         "\n{ESTATE} elections of three candidates, the same outage; requests in the busiest second, for each election"
     );
     println!("| profile | {columns}\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
-    for (profile, timing) in [
-        ("economy", Timing::economy()),
-        ("default", Timing::default()),
-        ("fast", Timing::fast()),
-        ("aggressive", Timing::aggressive()),
-    ] {
+    for (profile, timing) in simulator::profiles() {
         #[allow(clippy::cast_precision_loss, reason = "some hundreds")]
         let each = simulator::storm(outage, timing, 3, ESTATE)
             .all()

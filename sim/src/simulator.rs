@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-pub(crate) use self::scenario::{Judged, Scenario};
+pub(crate) use self::scenario::{Judged, Scenario, profiles};
 pub(crate) use self::storm::storm;
 pub(crate) use self::tally::{Tally, grouped};
 pub(crate) use self::world::{Broken, World};

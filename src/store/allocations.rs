@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
 
 use super::expression::Expression;
-use super::{DataChange, DurationText, Fill, Key, Schema, Store, TokenChange};
+use super::{Fill, Key, Schema, Store};
 use crate::protocol::{Plan, Version, Write, WriteKind};
 
 /// More than any map of a request holds twice over: what grows is the SDK's.
@@ -22,16 +22,7 @@ fn building_a_renewal_allocates_little() {
         .build();
     let schema = Schema::new("locks".into(), "key".into(), None, None).unwrap();
     let store = Store::new(Client::from_conf(config), schema, Arc::new(|_, _| {}), Duration::from_secs(2));
-    let fill = Fill {
-        owner: "node-1".into(),
-        text: DurationText::Go,
-        data: DataChange::Keep,
-        attributes: Vec::new(),
-        acquired_at: "2026-01-01T00:00:00Z".into(),
-        token: TokenChange::Set,
-        sealed: None,
-        delete_on_release: false,
-    };
+    let fill = Fill::plain();
     let version = || Version::new("0f9c2a52-6d3a-4a86-9b35-8f2b8a3b0f11");
     let write = Write {
         kind: WriteKind::Renew,

@@ -278,18 +278,13 @@ pub(crate) struct Mend {
 mod tests {
     use super::*;
     use crate::protocol::{Plan, Version};
-    use crate::store::DurationText;
 
     fn fill() -> Fill {
         Fill {
             owner: "owner SET #x".into(),
-            text: DurationText::Go,
             attributes: vec![("team SET".into(), AttributeValue::S("blue".into()))],
-            sealed: None,
             data: DataChange::Set(b"hello".to_vec()),
-            acquired_at: "2026-01-01T00:00:00Z".into(),
-            token: TokenChange::Set,
-            delete_on_release: false,
+            ..Fill::plain()
         }
     }
 

@@ -11,7 +11,7 @@ use super::duration_text::parse;
 use super::expression::Expression;
 use super::operator::{mend, retired};
 use super::record::{Item, attribute, lease_of, stamp};
-use super::{DataChange, DurationText, Fill, Found, Key, LockRecord, Schema, TokenChange};
+use super::{DurationText, Fill, Found, Key, LockRecord, Schema, TokenChange};
 use crate::fuzz::fuzz;
 use crate::protocol::{Plan, Version, Write, WriteKind, Writer};
 use crate::timing::{MAX_LEASE, MIN_LEASE};
@@ -206,16 +206,7 @@ fn held(item: &Item, record: &LockRecord) {
         [(beats, TokenChange::Set), (None, TokenChange::Set), (beats, kept), (None, TokenChange::Forget)]
     {
         let token = found.unwrap_or(0) + 1;
-        let fill = Fill {
-            owner: "me".into(),
-            text: record.duration_text(),
-            data: DataChange::Keep,
-            attributes: Vec::new(),
-            acquired_at: "2026-01-01T00:00:00Z".into(),
-            token: change,
-            sealed: None,
-            delete_on_release: false,
-        };
+        let fill = Fill { text: record.duration_text(), token: change, ..Fill::plain() };
         let mut item = item.clone();
         for (kind, version) in
             [(WriteKind::Claim { token }, "claim"), (WriteKind::Renew, "renewal"), (WriteKind::Release, "release")]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, follower};
+use super::{Plan, follower, taken_over};
 use crate::clock::now;
 use crate::network::{Cost, Network};
 use crate::peer::{Kind, Lease, Peer};
@@ -46,9 +46,8 @@ pub(crate) async fn run(plan: &Plan, kind: &Kind) -> anyhow::Result<Found> {
     let told = holder.release(KEY, true, WITHIN).await?;
     let release = cost(&network, &holder, from, told);
     let told = next.until_acquired(mark, KEY, WITHIN).await?;
-    let (released, _) = super::succession(network.log(), KEY, holder.line.client, next.line.client)
-        .ok_or_else(|| anyhow::anyhow!("no acquisition was applied"))?;
-    let acquire_following = cost(&network, &next, released.served.unwrap_or(from), told);
+    let (released, _) = taken_over(&network, KEY, &holder, &next)?;
+    let acquire_following = cost(&network, &next, released, told);
 
     let acquire_released = if next.offers("keep") {
         next.release(KEY, true, WITHIN).await?;

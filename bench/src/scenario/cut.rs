@@ -1,13 +1,11 @@
 //! The holder is cut off: when its user code is told, and whether another had it by then.
 
-use std::time::Duration;
-
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, first_lost, follower, succession};
+use super::{Plan, first_lost, follower, holder, taken_over};
 use crate::network::Weather;
-use crate::peer::{Kind, Lease, Peer};
+use crate::peer::{Kind, Lease};
 use crate::statistics::{Summary, seconds};
 
 const KEY: &str = "cut";
@@ -37,16 +35,13 @@ pub(crate) async fn run(plan: &Plan, kind: &Kind) -> anyhow::Result<Found> {
     for _ in 0..repetitions {
         // An engine each: nothing of the former repetition may come through later.
         let network = plan.network().await?;
-        let mut holder = Peer::start(kind, &network, lease).await?;
+        let holder = holder(kind, &network, lease, KEY).await?;
         let mark = holder.mark();
-        holder.acquire(KEY, Duration::from_secs(30)).await?;
         let (next, follows) = follower(kind, &network, lease, KEY).await?;
         holder.line.set(Weather { cut: true, ..network.fair() });
         let begin = crate::clock::now();
         next.until_acquired(follows, KEY, lease.lease * 8).await?;
-        let (_, first) =
-            succession(network.log(), KEY, holder.line.client, next.line.client).context("no take-over was applied")?;
-        let taken = first.served.context("served")?;
+        let (_, taken) = taken_over(&network, KEY, &holder, &next)?;
         let told = first_lost(&holder, mark, KEY, watch).await?;
         let calls = network.log().of(holder.line.client, 0);
         let answered = calls.iter().rfind(|call| call.applied && call.key == KEY && call.answered.is_some());

@@ -1,12 +1,9 @@
 //! The holder is killed: how long after the end of its lease another has it.
 
-use std::time::Duration;
-
-use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, follower, succession};
-use crate::peer::{Kind, Lease, Peer};
+use super::{Plan, follower, holder, taken_over};
+use crate::peer::{Kind, Lease};
 use crate::statistics::{Summary, seconds};
 
 const KEY: &str = "failover";
@@ -26,17 +23,14 @@ pub(crate) struct Found {
 pub(crate) async fn run(plan: &Plan, kind: &Kind) -> anyhow::Result<Found> {
     let network = plan.network().await?;
     let lease = Lease::millis(4_000, 1_000);
-    let mut holder = Peer::start(kind, &network, lease).await?;
-    holder.acquire(KEY, Duration::from_secs(30)).await?;
+    let mut holder = holder(kind, &network, lease, KEY).await?;
     let (mut after_lease, mut until_told) = (Vec::new(), Vec::new());
     for _ in 0..plan.count(2, 30) {
         let (next, mark) = follower(kind, &network, lease, KEY).await?;
         let at = crate::clock::now();
         holder.kill().await?;
         let told = next.until_acquired(mark, KEY, lease.lease * 8).await?;
-        let (last, first) =
-            succession(network.log(), KEY, holder.line.client, next.line.client).context("no take-over was applied")?;
-        let (last, first) = (last.served.context("served")?, first.served.context("served")?);
+        let (last, first) = taken_over(&network, KEY, &holder, &next)?;
         after_lease.push(seconds(last, first) - lease.lease.as_secs_f64());
         until_told.push(seconds(at, told));
         holder = next;

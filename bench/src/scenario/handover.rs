@@ -1,12 +1,9 @@
 //! The holder releases while another one waits: how long nobody has it.
 
-use std::time::Duration;
-
-use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, follow, follower, succession};
-use crate::peer::{Kind, Lease, Peer};
+use super::{Plan, follow, follower, holder, taken_over};
+use crate::peer::{Kind, Lease};
 use crate::statistics::{Summary, seconds};
 
 const KEY: &str = "handover";
@@ -25,8 +22,7 @@ pub(crate) struct Found {
 pub(crate) async fn run(plan: &Plan, kind: &Kind) -> anyhow::Result<Found> {
     let network = plan.network().await?;
     let lease = Lease::millis(10_000, 2_500);
-    let mut holder = Peer::start(kind, &network, lease).await?;
-    holder.acquire(KEY, Duration::from_secs(30)).await?;
+    let mut holder = holder(kind, &network, lease, KEY).await?;
     let (mut next, mut mark) = follower(kind, &network, lease, KEY).await?;
     let (mut gaps_ms, mut notices) = (Vec::new(), Vec::new());
     let count = plan.count(3, 30);
@@ -34,9 +30,7 @@ pub(crate) async fn run(plan: &Plan, kind: &Kind) -> anyhow::Result<Found> {
         let asked = crate::clock::now();
         holder.release(KEY, false, lease.lease * 3).await?;
         let told = next.until_acquired(mark, KEY, lease.lease * 3).await?;
-        let (released, _) =
-            succession(network.log(), KEY, holder.line.client, next.line.client).context("no take-over was applied")?;
-        let released = released.served.context("served")?;
+        let (released, _) = taken_over(&network, KEY, &holder, &next)?;
         gaps_ms.push(seconds(released, told) * 1e3);
         notices.push(seconds(asked, released) * 1e3);
         std::mem::swap(&mut holder, &mut next);

@@ -1,14 +1,11 @@
 //! The holder's process is stopped for two leases and goes on: what it says at the first look, and when its user code is told.
 
-use std::time::Duration;
-
-use anyhow::Context;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, first_lost, follower, succession};
+use super::{Plan, first_lost, follower, holder, taken_over};
 use crate::clock::now;
-use crate::peer::{Event, Kind, Lease, Peer};
+use crate::peer::{Event, Kind, Lease};
 use crate::statistics::{Summary, seconds};
 
 const KEY: &str = "pause";
@@ -33,14 +30,13 @@ pub(crate) async fn run(plan: &Plan, kind: &Kind) -> anyhow::Result<Found> {
     let (mut told_after, mut overlaps, mut never_told, mut claimed) = (Vec::new(), Vec::new(), 0, 0);
     for _ in 0..repetitions {
         let network = plan.network().await?;
-        let mut holder = Peer::start(kind, &network, lease).await?;
-        holder.acquire(KEY, Duration::from_secs(30)).await?;
+        let holder = holder(kind, &network, lease, KEY).await?;
         let (next, follows) = follower(kind, &network, lease, KEY).await?;
         let mark = holder.mark();
         holder.signal(Signal::STOP)?;
         tokio::time::sleep(lease.lease * 2).await;
         let taken = next.until_acquired(follows, KEY, lease.lease * 4).await?;
-        succession(network.log(), KEY, holder.line.client, next.line.client).context("no take-over was applied")?;
+        taken_over(&network, KEY, &holder, &next)?;
         let thaw = now();
         anyhow::ensure!(taken < thaw, "taken over after the thaw");
         holder.signal(Signal::CONT)?;

@@ -110,6 +110,16 @@ pub(crate) enum Judged {
     Nothing,
 }
 
+/// All of them, by name.
+pub(crate) fn profiles() -> [(&'static str, Timing); 4] {
+    [
+        ("economy", Timing::economy()),
+        ("default", Timing::default()),
+        ("fast", Timing::fast()),
+        ("aggressive", Timing::aggressive()),
+    ]
+}
+
 fn other_timing(rng: &mut Rng) -> Timing {
     match rng.u8(0..4) {
         0 => Timing::economy(),

@@ -45,7 +45,7 @@ fn seeds_that_broke_once_hold() {
 
 #[test]
 fn a_healthy_leader_is_never_deposed() {
-    for timing in [Timing::economy(), Timing::default(), Timing::fast(), Timing::aggressive()] {
+    for (_, timing) in profiles() {
         let calm = Scenario::calm(3, timing);
         let tally = search(0..20, None, 1, fixed(&calm)).unwrap_or_else(|found| panic!("{}", report(&found)));
         assert_eq!(tally.counts.terms, 20, "one each, to the end: {timing:?}");
@@ -93,7 +93,7 @@ fn two_hundred_followers_do_not_storm() {
 #[test]
 fn estates_do_not_storm() {
     let (elections, outage) = (20, Duration::from_secs(600));
-    for timing in [Timing::economy(), Timing::default(), Timing::fast(), Timing::aggressive()] {
+    for (_, timing) in profiles() {
         let rates = storm(outage, timing, 3, elections);
         println!("{timing:?}: {rates:?}");
         let polls = 1.0 / timing.poll().as_secs_f64();
@@ -107,7 +107,7 @@ fn estates_do_not_storm() {
 /// What `Workload` promises, in an hour, for any number of candidates.
 #[test]
 fn an_hour_costs_what_is_promised() {
-    for timing in [Timing::economy(), Timing::default(), Timing::fast(), Timing::aggressive()] {
+    for (_, timing) in profiles() {
         for candidates in [1, 2, 3, 5, 9] {
             let hour = Duration::from_secs(3_600);
             let calm = Scenario { end: hour, ..Scenario::calm(candidates, timing) };
@@ -128,7 +128,7 @@ fn an_hour_costs_what_is_promised() {
 /// Phase-locked: what it costs, and how late it is, with clocks as they are and as far off as is promised.
 #[test]
 fn followers_see_heartbeats_soon_and_read_little() {
-    for timing in [Timing::economy(), Timing::default(), Timing::fast(), Timing::aggressive()] {
+    for (_, timing) in profiles() {
         for drift in [0, 100, 1_000, 10_000] {
             let mut calm = Scenario { end: Duration::from_secs(3_600), ..Scenario::calm(3, timing) };
             (calm.settings[0].drift, calm.settings[1].drift) = (drift, -drift);

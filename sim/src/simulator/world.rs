@@ -222,6 +222,7 @@ impl World {
             // Each run is an election of its own: at its end it has exactly one leader.
             self.now = self.end;
             self.check();
+            self.check_calm_budget();
             self.check_budget();
         }
         if self.smallest != NEVER {

@@ -25,7 +25,7 @@ use aws_smithy_types::body::SdkBody;
 use crate::error::{Error, ErrorKind};
 use crate::fuzz::fuzz;
 use crate::protocol::{Consistency, Moment, Plan, Version, Write, WriteKind};
-use crate::store::{DataChange, DurationText, Fill, Key, Schema, Store, TokenChange, Written};
+use crate::store::{Fill, Key, Schema, Store, Written};
 
 #[test]
 fn errors() {
@@ -157,16 +157,7 @@ async fn write(store: &Store, operation: &str) -> Option<Result<Written, Error>>
     let version = Version::new("v2");
     let names = vec![Version::new("v1"), version.clone()];
     let write = Write { kind, version, names, or_absent: false, lease: Duration::from_secs(10), plan: Plan::default() };
-    let fill = Fill {
-        owner: "me".into(),
-        text: DurationText::Go,
-        data: DataChange::Keep,
-        attributes: Vec::new(),
-        acquired_at: "2026-01-01T00:00:00Z".into(),
-        token: TokenChange::Set,
-        sealed: None,
-        delete_on_release,
-    };
+    let fill = Fill { delete_on_release, ..Fill::plain() };
     Some(store.write(&Key::new("job"), &write, &fill, Moment::NEVER).await)
 }
 

@@ -121,9 +121,8 @@ impl World {
         }
     }
 
-    /// I7: nobody asks more than its timing allows: polls or heartbeats, retries at a quarter of a heartbeat; and nothing but
-    /// polls or heartbeats once nothing fails any more.
-    pub(super) fn check_budget(&mut self) {
+    /// I7: nobody sends anything but polls or heartbeats once nothing fails any more.
+    pub(super) fn check_calm_budget(&mut self) {
         for index in 0..self.nodes.len() {
             let node = &self.nodes[index];
             let period = if node.held().is_some() { node.timing.heartbeat() } else { node.timing.poll() };
@@ -134,6 +133,12 @@ impl World {
             if settled > due {
                 self.fail(format!("I7: node {index} sent {settled} requests in a calm time, {due} were due"));
             }
+        }
+    }
+
+    /// I7: nobody asks more than its timing allows: polls or heartbeats, retries at a quarter of a heartbeat.
+    pub(super) fn check_budget(&mut self) {
+        for index in 0..self.nodes.len() {
             let node = &self.nodes[index];
             let timings = [Some(node.timing), Some(self.scenario.settings[index].timing), self.scenario.rollout];
             let fastest = |timing: Timing| timing.poll().min(timing.heartbeat() / 4) / 2;
