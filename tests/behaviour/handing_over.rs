@@ -32,6 +32,14 @@ impl Replica {
         self.elector.status().borrow().is_leader()
     }
 
+    /// Until a heartbeat has just been sent: the next one is as far away as it can be.
+    async fn beats(&self) {
+        let before = self.faults.calls().len();
+        while self.faults.calls().len() == before {
+            sleep(1).await;
+        }
+    }
+
     fn cut_off(&self) {
         self.faults.set(|_| Fault::LoseRequest);
     }
@@ -158,6 +166,8 @@ async fn an_end_that_can_not_be_told_does_not_wait() {
     // It is cut off while it waits: the first heartbeat that is missed ends the wait.
     let engine = Embedded::in_memory().unwrap();
     let cut_off = replicas(&engine, |builder| builder).await;
+    cut_off[0].beats().await;
+    sleep(3 * HALF_TRIP).await;
     cut_off[0].cut_off();
     let elector = cut_off[0].elector.clone();
     let began = Instant::now();
@@ -172,10 +182,7 @@ async fn an_end_that_can_not_be_told_does_not_wait() {
     let engine = Embedded::in_memory().unwrap();
     let replicas = replicas(&engine, |builder| builder).await;
     // Just after a heartbeat, so that the next one is refused before the announced end.
-    let beats = replicas[0].faults.calls().len();
-    while replicas[0].faults.calls().len() == beats {
-        sleep(1).await;
-    }
+    replicas[0].beats().await;
     let elector = replicas[0].elector.clone();
     drop(tokio::spawn(async move { elector.hand_over().await }));
     sleep(100).await;
