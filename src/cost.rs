@@ -10,12 +10,11 @@ use crate::timing::Timing;
 const MONTH: Duration = Duration::from_secs(730 * 60 * 60);
 /// Looks that come too early, which is how a follower stays close behind the heartbeats: one in ten of them.
 const EARLY: f64 = 0.1;
-/// Looks by which a follower finds the schedule of a new leader, once it has seen its first heartbeat.
-const SEARCH: f64 = 5.0;
-/// How much of the first heartbeat is polled for, until that is found.
-const POLLED: f64 = 2.0 / 3.0;
-/// Looks soon after a heartbeat that did not come.
-const DOUBT: f64 = 2.0;
+/// Looks around a change of leaders that come sooner than polls would: until the old one has let go, or is known to be late, and
+/// while the schedule of the new one is searched for.
+const SEARCH: f64 = 5.5;
+/// For how many heartbeats it is polled for, before.
+const POLLED: f64 = 2.0;
 /// What one unit carries of a record, in bytes.
 const WRITE_UNIT: u32 = 1_024;
 const READ_UNIT: u32 = 4_096;
@@ -27,11 +26,11 @@ const READ_UNIT: u32 = 4_096;
 /// | | writes | eventually consistent reads |
 /// | --- | --- | --- |
 /// | in each second | `1 / H` | `(N - 1) l`, where `l = (⌈H / max(5 s, P)⌉ + 0.1) / H`, and `1 / P` if `H <= P` |
-/// | at a hand-over | `N + 1/2`: announced, released, claimed by each of the others, and half a heartbeat less | `(N - 1) s`, where `s = 5 + 2H/3P`: its schedule is found |
-/// | at a crash | `N - 1` claims, less the `L/H - 1/2` heartbeats that nobody sends | `(N - 1) (s + 2 + (L - H) (1/P - l))`: polled until it is over |
+/// | at a hand-over | `N + 1/2`: announced, released, claimed by each of the others, and half a heartbeat less | `(N - 1) s`, where `s = 5.5 + 2 H/P`: its schedule is found |
+/// | at a crash | `N - 1` claims, less the `L/H - 1/2` heartbeats that nobody sends | `(N - 1) (s + (L - H) (1/P - l))`: polled until it is over |
 ///
 /// A write costs a unit for each KB of the record that was begun, refused or not; a read half a unit for each 4 KB. These are DynamoDB's rules for
-/// [capacity units](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html). `0.1`, `5`, `2/3` and `2` are what
+/// [capacity units](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html). `0.1`, `5.5` and `2` are what
 /// runs in simulated time show. Tests hold all of it against the requests of real runs, on every profile: within 2 % while nothing happens, and within
 /// 10 % where leadership moves every three leases. Not in it: start-up (half a unit for each candidate), errors and what is tried again after
 /// them, clocks that run apart by more than 0.1 %, observers, waiters for locks (`1 / P` reads a second each), storage, and whatever else AWS bills.
@@ -104,18 +103,18 @@ impl Workload {
         let [lease, heartbeat, poll] =
             [self.timing.lease(), self.timing.heartbeat(), self.timing.poll()].map(|time| time.as_secs_f64());
         let others = f64::from(self.candidates - 1);
-        let (looks, search, doubt) = if heartbeat > poll {
+        let (looks, search) = if heartbeat > poll {
             let least = (heartbeat / poll.max(MOST_PAUSE.as_secs_f64())).ceil();
-            ((least + EARLY) / heartbeat, SEARCH + POLLED * heartbeat / poll, DOUBT)
+            ((least + EARLY) / heartbeat, SEARCH + POLLED * heartbeat / poll)
         } else {
-            (1.0 / poll, 0.0, 0.0)
+            (1.0 / poll, 0.0)
         };
         let seconds = time.as_secs_f64();
         let share = seconds / MONTH.as_secs_f64();
         let (hand_overs, crashes) = (f64::from(self.hand_overs) * share, f64::from(self.crashes) * share);
         let writes = seconds / heartbeat + hand_overs * (others + 1.5) + crashes * (others + 0.5 - lease / heartbeat);
         let waiting = (lease - heartbeat) * (1.0 / poll - looks);
-        let reads = others * (seconds * looks + hand_overs * search + crashes * (search + doubt + waiting));
+        let reads = others * (seconds * looks + hand_overs * search + crashes * (search + waiting));
         self.billed(writes.max(0.0), reads)
     }
 

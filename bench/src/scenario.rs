@@ -82,7 +82,7 @@ pub(crate) async fn follow(peer: &mut Peer, network: &Network, lease: Lease, key
     };
     // An elector that handed over stays out for a lease at most.
     tokio::time::timeout(lease.lease * 3, look).await?;
-    tokio::time::sleep(lease.heartbeat.mul_f64(1.5 + fastrand::f64())).await;
+    tokio::time::sleep(lease.heartbeat.mul_f64(3.5 + fastrand::f64())).await;
     Ok(mark)
 }
 

@@ -138,7 +138,7 @@ impl Candidate {
             self.seen = known.version().cloned();
         }
         let blocked = matches!(known.verdict(now, self.absence, self.own_lease), Verdict::Blocked(_));
-        let next = self.pace.looked(sent, now, known.plan(), is_new);
+        let next = self.pace.looked(sent, now, known.held(), is_new);
         self.not_before = if blocked { now.after(self.poll().saturating_mul(SLOWDOWN)) } else { next };
     }
 

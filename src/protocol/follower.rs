@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::message::{Consistency, FirstSeen, Moment, ReceivedAt, Seen, SentAt, Sighting, Version, Writer};
 use super::mutant;
-use super::pace::Plan;
 
 /// How many versions before the latest are remembered, to recognise a read from the past.
 const MAX_OLDER: usize = 16;
@@ -248,11 +247,11 @@ impl Observation {
         }
     }
 
-    /// What the holder of the record plans, and since when that is known; `None` where nobody of ours holds it.
-    pub(crate) fn plan(&self) -> Option<(Plan, Moment)> {
+    /// The record, if one of ours holds it, and since when this version of it is known.
+    pub(super) fn held(&self) -> Option<(&Sighting, Moment)> {
         match &self.latest {
             Some(Latest::Record { sighting, first_seen }) if !sighting.released && sighting.writer == Writer::Ours => {
-                Some((sighting.plan, first_seen.moment()))
+                Some((sighting, first_seen.moment()))
             }
             Some(Latest::Record { .. } | Latest::Absent { .. } | Latest::Malformed { .. }) | None => None,
         }

@@ -180,24 +180,25 @@ async fn an_end_that_can_not_be_told_does_not_wait() {
 
     // Whatever else ends meanwhile ends it at once.
     let engine = Embedded::in_memory().unwrap();
-    let replicas = replicas(&engine, |builder| builder).await;
+    let alone = Replica::start(&engine, 1, |builder| builder).await;
+    within(5_000, alone.elector.until_leading()).await.unwrap();
     // Just after a heartbeat, so that the next one is refused before the announced end.
-    replicas[0].beats().await;
-    let elector = replicas[0].elector.clone();
+    alone.beats().await;
+    let elector = alone.elector.clone();
     drop(tokio::spawn(async move { elector.hand_over().await }));
     sleep(100).await;
-    assert!(replicas[0].leads());
+    assert!(alone.leads());
     let released = engine.client().update_item().table_name("locks").key("key", crate::support::text("e"));
     let released = released.update_expression("SET isReleased = :one");
     let one = crate::support::text("1");
     released.expression_attribute_values(":one", one).send().await.unwrap();
     within(HEARTBEAT + 100, async {
-        while replicas[0].leads() {
+        while alone.leads() {
             sleep(1).await;
         }
     })
     .await;
-    assert_eq!(replicas[0].elector.status().borrow().last_end, Some(EndReason::ReleasedByAnother));
+    assert_eq!(alone.elector.status().borrow().last_end, Some(EndReason::ReleasedByAnother));
 }
 
 crate::privileges::suite! {

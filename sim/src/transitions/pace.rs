@@ -29,7 +29,7 @@ impl Follower {
         self.known.observe(seen, sent, ReceivedAt(now), Consistency::Eventual);
         self.candidate.answered(&self.known, sent, now);
         match self.candidate.next(&self.known, now) {
-            Next::Wait(until) => until.nanos() / 1_000_000,
+            Next::Wait(until) => until.nanos().div_ceil(1_000_000),
             next => panic!("{next:?}"),
         }
     }
@@ -184,28 +184,31 @@ fn a_schedule_that_moves_is_found_again() {
     }
 }
 
+/// A record of a holder that renews every 2,500 and lets go after `ending`.
+fn announced(follower: &mut Follower, sent: u64, name: &str, ending: u64) -> u64 {
+    follower.looks(sent, planned(name, Some(2_500), Some(ending)))
+}
+
 #[test]
 fn a_holder_that_lets_go_is_looked_at_often_and_ever_less_so() {
     let mut follower = Follower::new();
-    let announced = |follower: &mut Follower, sent, name: &str, ending| {
-        follower.looks(sent, planned(name, Some(2_500), Some(ending)))
-    };
-    // Seen at 1,010, it ends at 3,010.
+    follower.looks(500, planned("z", Some(2_500), None));
+    // Announced between 500 and 1,010: it ends between 2,500 and 3,010.
     assert_eq!(announced(&mut follower, 1_000, "a", 2_000), 2_010, "a poll, since it takes longer");
-    assert_eq!(announced(&mut follower, 2_010, "a", 2_000), 2_910, "a little ahead");
-    let mut sent = 2_910;
+    assert_eq!(announced(&mut follower, 2_010, "a", 2_000), 2_450, "a little ahead");
+    let mut sent = 2_450;
     let mut pauses = Vec::new();
     while sent < 60_000 {
         // Renewals while it winds down don't begin anew.
         let next = announced(&mut follower, sent, &format!("d{}", sent / 2_500), 0);
         let pause = next - sent - 10;
-        // It said at 2,920 already that it had.
-        let most = (sent + 10).saturating_sub(2_920) / 20;
-        assert!(pause <= most.clamp(50, POLL), "{pause} ms at {sent}");
+        // It said at 2,460 already that it had.
+        let most = (sent + 10).saturating_sub(2_460).div_ceil(20);
+        assert!(pause <= most.clamp(15, POLL), "{pause} ms at {sent}");
         pauses.push(pause);
         sent = next;
     }
-    assert_eq!(pauses[..10], [50; 10]);
+    assert_eq!(pauses[..10], [15; 10]);
     assert_eq!(pauses.iter().max(), Some(&POLL));
     assert!(pauses.len() < 150, "{} looks in a minute", pauses.len());
     // Nor does another way to beat.
@@ -216,4 +219,56 @@ fn a_holder_that_lets_go_is_looked_at_often_and_ever_less_so() {
     }
     // What comes after it is followed as ever.
     assert!(follower.looks(sent, planned("next", Some(2_500), None)) >= sent + 500, "there is no haste any more");
+}
+
+#[test]
+fn an_end_that_is_not_known_exactly_is_not_looked_for_without_a_bound() {
+    // It has never been looked at before: it was announced within a heartbeat, at some time.
+    let mut follower = Follower::new();
+    let (first, end) = (60_000, 60_010 + 5_000);
+    let mut sent = announced(&mut follower, first, "a", 5_000);
+    assert_eq!(sent, first + 10 + POLL);
+    while sent < end {
+        sent = announced(&mut follower, sent, "a", 5_000);
+    }
+    assert!((25..=40).contains(&follower.looks), "{} looks", follower.looks);
+}
+
+#[test]
+fn an_end_announced_just_before_a_heartbeat_is_counted_from_that() {
+    let mut follower = Follower::new();
+    let (_, next) = follower.follows(900, 2_500, 12);
+    // Announced a while ago, to end 250 ms after the heartbeat that is due, which this look misses.
+    let again = announced(&mut follower, next, "announced", 1_900);
+    assert_eq!(again, next + 10 + 20, "the heartbeat is yet to come");
+    let eager = announced(&mut follower, again, "beat", 250);
+    assert!(eager < again + 250, "{eager}");
+    // It would have been looked for a second later otherwise.
+    let mut sent = eager;
+    while sent < again + 300 {
+        let next = announced(&mut follower, sent, "beat", 250);
+        assert!(next <= sent + 10 + 30 || next <= again + 250, "{next} after {sent}");
+        sent = next;
+    }
+}
+
+#[test]
+fn the_schedule_of_another_term_is_another_one() {
+    let of = |token, name: &str| match planned(name, Some(2_500), None) {
+        Seen::Record(found) => Seen::Record(Sighting { token: Some(token), ..found }),
+        other => other,
+    };
+    let mut follower = Follower::new();
+    let (mut next, mut renewals) = (900, 0);
+    while renewals < 12 {
+        let version = (next + 5 - 100) / 2_500;
+        next = follower.looks(next, of(7, &format!("v{version}")));
+        renewals = version;
+    }
+    assert!(next > 30_000 && (next + 5 - 100) % 2_500 <= 40, "{next}");
+    // The same, had there not been another acquisition.
+    let mut same = Follower { candidate: follower.candidate.clone(), known: follower.known.clone(), looks: 0 };
+    let late = next + 1_000;
+    assert_eq!(same.looks(late, of(7, "late")), next + 2_500);
+    assert_eq!(follower.looks(late, of(8, "taken")), late + 10 + POLL);
 }

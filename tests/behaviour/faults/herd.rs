@@ -110,18 +110,18 @@ async fn two_hundred_followers_of_a_leader_that_dies_claim_once_each() {
     sleep(VALIDITY).await;
     assert_eq!(herd.leaders(), 0);
     let won = herd.until_one_leads(LEASE).await;
-    sleep(5_000).await;
+    sleep(12_000).await;
     assert_eq!(herd.leaders(), 1);
     let (_, claims) = herd.traffic.during(died, 12_000);
-    let worst = herd.traffic.worst_second(died, 14_000);
+    let worst = herd.traffic.worst_second(died, 20_000);
     println!("{HERD} followers, the leader dies: {claims} writes, at most {worst} requests in a second");
     // The winner renews besides.
     assert!(claims <= u32::try_from(HERD).unwrap() + 3, "{claims} writes");
     assert!(
-        worst <= 4 * u32::try_from(HERD).unwrap(),
-        "{worst} requests in a second: a claim each, and looks for a heartbeat that does not come"
+        worst <= 5 * u32::try_from(HERD).unwrap(),
+        "{worst} requests in a second: a claim each, looks for a heartbeat that does not come, a search for the next leader's"
     );
-    let (after, writes) = herd.traffic.during(won + millis(3_000), 2_000);
+    let (after, writes) = herd.traffic.during(won + millis(10_000), 2_000);
     assert!(after <= 500 && writes <= 1, "and as before: {after} requests, {writes} writes");
 }
 
@@ -138,17 +138,17 @@ async fn two_hundred_followers_come_back_from_an_outage_without_a_storm() {
     herd.traffic.script(&herd.others, Fault::Deliver);
     let back = Instant::now();
     herd.until_one_leads(2_000).await;
-    sleep(6_000).await;
+    sleep(12_000).await;
     assert_eq!(herd.leaders(), 1);
     let (_, writes) = herd.traffic.during(back, 6_000);
-    let worst = herd.traffic.worst_second(back, 6_000);
+    let worst = herd.traffic.worst_second(back, 12_000);
     println!(
         "{HERD} followers in an outage: at most {outage} requests in a second; after it {writes} writes, at most {worst}"
     );
-    // What each had under way, and looks for the first heartbeats of the next leader.
-    assert!(outage <= 500 && worst <= 800, "{outage} and {worst} requests in a second");
+    // What each had under way, and a search for the heartbeats of the next leader.
+    assert!(outage <= 500 && worst <= 1_000, "{outage} and {worst} requests in a second");
     assert!(writes <= 10, "everybody looks before it claims: {writes} writes");
-    let (after, _) = herd.traffic.during(back + millis(4_000), 2_000);
+    let (after, _) = herd.traffic.during(back + millis(10_000), 2_000);
     assert!(after <= 500, "and as before: {after} requests in two seconds");
 }
 
