@@ -33,6 +33,7 @@ macro_rules! beside {
                 a_try_each_second_takes_it_over: a_try_each_second_takes_it_over,
                 it_takes_over_after_ours_died: it_takes_over_after_ours_died,
                 what_it_deletes_is_free_at_once: what_it_deletes_is_free_at_once,
+                an_announced_end_is_harmless_to_it: an_announced_end_is_harmless_to_it,
                 it_notices_that_it_was_taken_over: it_notices_that_it_was_taken_over,
                 an_operator_takes_its_lock_away: an_operator_takes_its_lock_away,
                 data_and_attributes_survive_both_ways: data_and_attributes_survive_both_ways,

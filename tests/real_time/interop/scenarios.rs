@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use dynamo_elector::{DurationText, ErrorKind, Fencing, Key, LockClient, LockRecord};
+use dynamo_elector::{
+    DurationText, Elector, ErrorKind, Fencing, Key, Leadership, LockClient, LockRecord, Service, WorkResult,
+};
 use tokio::runtime::Runtime;
 
 use super::ours;
@@ -231,6 +233,59 @@ pub(super) fn what_it_deletes_is_free_at_once(kind: &Kind) {
         let released = clock();
         assert!(waiting.await.unwrap().unwrap().is_valid());
         assert_within(released, Duration::ZERO, REFRESH);
+    });
+}
+
+struct Idle;
+
+impl Service for Idle {
+    async fn on_elected(&mut self, _: Leadership) -> WorkResult {
+        Ok(())
+    }
+}
+
+/// An election beside it: what our leader announces means nothing to it, and what it leaves of that in its own record means
+/// nothing to our followers.
+pub(super) fn an_announced_end_is_harmless_to_it(kind: &Kind) {
+    let world = World::new(kind);
+    let locks = world.client(world.text(), Fencing::FenceRecord);
+    let mut peer = world.peer();
+    let elector = world.runtime.block_on(async {
+        let elector = Elector::builder(&locks, "job").build().unwrap();
+        drop(elector.start(Idle).unwrap());
+        tokio::time::timeout(OURS, elector.until_leading()).await.unwrap().unwrap();
+        elector
+    });
+    peer.send("acquire job 20000 - -");
+    assert_eq!(peer.line(OURS), None, "our heartbeats are seen");
+    let handed_over = world.runtime.spawn({
+        let elector = elector.clone();
+        async move { elector.hand_over().await }
+    });
+    let announced = clock();
+    while world.get(&locks).ending().is_none() {
+        assert!(announced.elapsed() < SLACK, "it is not announced");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    while elector.status().borrow().is_leader() {
+        assert_eq!(peer.line(Duration::from_millis(5)), None, "it does not count what was announced");
+    }
+    assert!(announced.elapsed() > REFRESH);
+    let released = clock();
+    assert_eq!(peer.answer(), "acquired");
+    assert_within(released, Duration::ZERO, REFRESH);
+    assert!(world.runtime.block_on(handed_over).is_ok());
+
+    for _ in 0..3 {
+        let record = world.get(&locks);
+        assert_eq!((record.owner(), record.ending(), record.heartbeat()), ("theirs", None, None), "it plans nothing");
+        std::thread::sleep(THEIRS / 2);
+    }
+    assert!(!elector.status().borrow().is_leader());
+    assert_eq!(peer.ask("release job keep"), "released");
+    world.runtime.block_on(async {
+        tokio::time::timeout(OURS, elector.until_leading()).await.unwrap().unwrap();
+        elector.shutdown().await;
     });
 }
 
