@@ -22,7 +22,7 @@ const AHEAD: Duration = Duration::from_millis(50);
 /// The shortest pause while a holder that has announced its end winds down.
 const EAGER: Duration = Duration::from_millis(15);
 /// The longer it takes, the less often it is looked at: so much of the time that it has taken may be added to it.
-const EAGER_SHARE: u32 = 20;
+const EAGER_SHARE: u32 = 10;
 /// So many looks, at most, while nobody knows whether it has let go, because nobody knows when it said when.
 const EAGER_LOOKS: u32 = 32;
 
@@ -46,6 +46,8 @@ pub(crate) struct Pace {
     /// The last look, and how much time has not been used for looks: each takes a poll period of it.
     last: Option<Moment>,
     unused: Duration,
+    /// The next look is one for an announced end. It takes nothing of that, having a bound of its own: the next schedule is to be found.
+    hasty: bool,
 }
 
 /// An announced end, as far as it is known.
@@ -59,7 +61,7 @@ struct Ends {
 impl Pace {
     pub(super) fn new(poll: Duration, locks: bool) -> Self {
         let unused = poll.saturating_mul(BURST);
-        Self { poll, locks, schedule: None, ends: None, last: None, unused }
+        Self { poll, locks, schedule: None, ends: None, last: None, unused, hasty: false }
     }
 
     pub(super) fn poll(&self) -> Duration {
@@ -78,9 +80,9 @@ impl Pace {
         let SentAt(sent) = sent;
         let last = self.last.replace(sent);
         let since_last = last.map_or(Duration::ZERO, |last| sent.since(last));
-        self.unused = (self.unused + since_last).min(self.poll.saturating_mul(BURST)).saturating_sub(self.poll);
-        let is_worth_it = |heartbeat: &Duration| self.locks && *heartbeat > self.poll;
-        let of = held.and_then(|(found, _)| Some((found.token, found.plan.heartbeat.filter(is_worth_it)?)));
+        let used = if self.hasty { Duration::ZERO } else { self.poll };
+        self.unused = (self.unused + since_last).min(self.poll.saturating_mul(BURST)).saturating_sub(used);
+        let of = held.filter(|_| self.locks).and_then(|(found, _)| Some((found.token, found.plan.heartbeat?)));
         let is_another = self.schedule.as_ref().map(Schedule::of) != of;
         if is_another {
             self.schedule = of.map(|(token, heartbeat)| Schedule::new(token, heartbeat, self.poll));
@@ -107,7 +109,9 @@ impl Pace {
             None => polled,
         };
         let next = next.min(now.after(MOST_PAUSE.max(self.poll)));
-        self.ends.map_or(next, |ends| next.min(ends.looked_for(now, self.poll)))
+        let eager = self.ends.map_or(Moment::NEVER, |ends| ends.looked_for(now, self.poll));
+        self.hasty = eager < next.min(polled);
+        next.min(eager)
     }
 }
 

@@ -94,33 +94,71 @@ fn in_the_long_run_there_are_no_more_looks_than_polls() {
     assert!(u64::from(follower.looks) <= end / POLL + 10, "{} looks", follower.looks);
 }
 
+/// Looks a poll apart at something that is renewed each third time.
+fn assert_polled(mut follower: Follower, seen: impl Fn(&str) -> Seen) {
+    for (look, name) in (0..9).zip(["a", "a", "a", "b", "b", "b", "c", "c", "c"]) {
+        let sent = 100 + look * (POLL + 10);
+        assert_eq!(follower.looks(sent, seen(name)), sent + 10 + POLL, "look {look}");
+    }
+}
+
 #[test]
 fn what_has_no_schedule_that_helps_is_polled() {
-    let polled = |seen: fn(&str) -> Seen| {
-        let mut follower = Follower::new();
-        // Rarely enough that a search would have time.
-        for (look, name) in (0..8).zip(["a", "a", "b", "b", "c", "c", "d", "d"]) {
-            let sent = 100 + look * 3_010;
-            assert_eq!(follower.looks(sent, seen(name)), sent + 10 + POLL, "look {look}");
-        }
-    };
-    polled(|name| planned(name, None, None));
-    polled(|name| planned(name, Some(POLL), None));
-    polled(|name| planned(name, Some(0), None));
-    polled(|name| {
-        let Seen::Record(ours) = planned(name, Some(2_500), Some(0)) else { unreachable!() };
-        Seen::Record(Sighting { writer: Writer::Foreign, ..ours })
+    for heartbeat in [None, Some(0), Some(POLL / 2), Some(POLL)] {
+        assert_polled(Follower::new(), |name| planned(name, heartbeat, None));
+    }
+    assert_polled(Follower::new(), |name| match planned(name, Some(2_500), Some(0)) {
+        Seen::Record(ours) => Seen::Record(Sighting { writer: Writer::Foreign, ..ours }),
+        other => other,
     });
 }
 
 #[test]
 fn whoever_waits_for_a_lock_polls() {
     let candidate = Candidate::new(ms(POLL), ms(L), Absence::WaitsOutLease, false);
-    let mut waiting = Follower { candidate, ..Follower::new() };
-    for (look, name) in (0..8).zip(["a", "a", "b", "b", "c", "c", "d", "d"]) {
-        let sent = 100 + look * 3_010;
-        assert_eq!(waiting.looks(sent, planned(name, Some(2_500), None)), sent + 10 + POLL);
+    assert_polled(Follower { candidate, ..Follower::new() }, |name| planned(name, Some(2_500), None));
+}
+
+#[test]
+fn a_renewal_between_two_polls_is_searched_for_and_closed_in_on() {
+    let mut follower = Follower::new();
+    // Sent, what it shows, and when the next one is sent.
+    for (sent, name, next) in [
+        (1_000, "a", 2_010),
+        (2_010, "a", 3_020),
+        (3_020, "b", 2_010 + 2_500 + 127),
+        // An eighth of what is not known at a time.
+        (4_637, "b", 4_647 + 127),
+        (4_774, "c", 4_637 + 2_500 + 80),
+        // 80 ms at least.
+        (7_217, "c", 7_227 + 80),
+        // Found: half of that, and then half of the half, as long as the first look finds it.
+        (7_307, "d", 7_307 + 2_500 - 45),
+        (9_762, "e", 9_762 + 2_500 - 22),
+        (12_240, "f", 12_240 + 2_500 - 11),
+        (14_729, "f", 14_739 + 20),
+        (14_759, "g", 14_759 + 2_500 - 2),
+        // Exactly when it must have come, and later.
+        (17_257, "g", 17_267 + 20),
+        (17_259, "g", 17_269 + 80),
+        (17_349, "g", 17_359 + 320),
+    ] {
+        assert_eq!(follower.looks(sent, planned(name, Some(2_500), None)), next, "after the look at {sent}");
     }
+}
+
+#[test]
+fn steps_grow_to_an_eighth_of_a_heartbeat() {
+    let mut follower = Follower::new();
+    let (_, mut sent) = follower.follows(900, 2_500, 12);
+    let mut pauses = Vec::new();
+    for look in 0..30 {
+        let next = follower.looks(sent, planned(&format!("new {look}"), Some(2_500), None));
+        pauses.push(next - sent);
+        sent = next;
+    }
+    assert!(pauses.iter().all(|pause| (2_187..=2_500).contains(pause)), "{pauses:?}");
+    assert!(pauses.ends_with(&[2_188; 10]), "{pauses:?}");
 }
 
 #[test]
@@ -203,14 +241,14 @@ fn a_holder_that_lets_go_is_looked_at_often_and_ever_less_so() {
         let next = announced(&mut follower, sent, &format!("d{}", sent / 2_500), 0);
         let pause = next - sent - 10;
         // It said at 2,460 already that it had.
-        let most = (sent + 10).saturating_sub(2_460).div_ceil(20);
+        let most = (sent + 10).saturating_sub(2_460).div_ceil(10);
         assert!(pause <= most.clamp(15, POLL), "{pause} ms at {sent}");
         pauses.push(pause);
         sent = next;
     }
-    assert_eq!(pauses[..10], [15; 10]);
+    assert_eq!(pauses[..7], [15; 7]);
     assert_eq!(pauses.iter().max(), Some(&POLL));
-    assert!(pauses.len() < 150, "{} looks in a minute", pauses.len());
+    assert!(pauses.len() < 110, "{} looks in a minute", pauses.len());
     // Nor does another way to beat.
     for beat in [None, Some(4_000)] {
         let mut follower = Follower { candidate: follower.candidate.clone(), known: follower.known.clone(), looks: 0 };
@@ -253,6 +291,30 @@ fn an_end_announced_just_before_a_heartbeat_is_counted_from_that() {
 }
 
 #[test]
+fn the_next_schedule_is_found_whatever_the_last_end_took() {
+    let of = |token, name: &str, ending: Option<u64>| match planned(name, Some(2_500), ending) {
+        Seen::Record(found) => Seen::Record(Sighting { token: Some(token), ..found }),
+        other => other,
+    };
+    let mut follower = Follower::new();
+    let mut sent = 900;
+    while sent < 10_000 {
+        sent = follower.looks(sent, of(7, "going", Some(0)));
+    }
+    assert!(follower.looks > 30, "{} looks", follower.looks);
+    // It is renewed at 12,600, 15,100, …: the first is polled for, the next one searched for.
+    (follower.looks, sent) = (0, 10_100);
+    let (mut seen, mut last) = (0, sent);
+    while seen < 3 {
+        last = sent;
+        seen = (sent + 5 - 10_100) / 2_500;
+        sent = follower.looks(sent, of(8, &format!("v{seen}"), None));
+    }
+    assert!(last - 17_600 <= 100, "{last}");
+    assert!(follower.looks <= 18, "{} looks", follower.looks);
+}
+
+#[test]
 fn the_schedule_of_another_term_is_another_one() {
     let of = |token, name: &str| match planned(name, Some(2_500), None) {
         Seen::Record(found) => Seen::Record(Sighting { token: Some(token), ..found }),
@@ -266,9 +328,9 @@ fn the_schedule_of_another_term_is_another_one() {
         renewals = version;
     }
     assert!(next > 30_000 && (next + 5 - 100) % 2_500 <= 40, "{next}");
-    // The same, had there not been another acquisition.
+    // Between two renewals: nothing to be learnt, had there not been another acquisition.
     let mut same = Follower { candidate: follower.candidate.clone(), known: follower.known.clone(), looks: 0 };
-    let late = next + 1_000;
-    assert_eq!(same.looks(late, of(7, "late")), next + 2_500);
-    assert_eq!(follower.looks(late, of(8, "taken")), late + 10 + POLL);
+    let between = next - 1_000;
+    assert_eq!(same.looks(between, of(7, "between")), next);
+    assert_eq!(follower.looks(between, of(8, "taken")), between + 10 + POLL);
 }

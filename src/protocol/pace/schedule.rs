@@ -94,13 +94,8 @@ impl Schedule {
         let step = match self.next {
             _ if !is_found => (width / SEARCH).max(FOUND),
             Some(last) if self.streak >= STREAK => (last.step * 2).min(self.heartbeat / SEARCH),
-            Some(last) if last.step < FOUND => {
-                if at_first {
-                    last.step / 2
-                } else {
-                    CREEP
-                }
-            }
+            Some(last) if last.step < FOUND && at_first => last.step / 2,
+            Some(last) if last.step < FOUND => CREEP,
             // Found by a search: from there on it is halved until it is known exactly.
             Some(_) | None => width / 2,
         };
