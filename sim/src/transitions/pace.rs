@@ -143,6 +143,11 @@ fn a_renewal_between_two_polls_is_searched_for_and_closed_in_on() {
         (17_259, "g", 17_269 + 80),
         (17_349, "g", 17_359 + 320),
     ] {
+        if sent == 7_217 {
+            // Or by the first look of a search, if a little late.
+            let mut other = Follower { candidate: follower.candidate.clone(), known: follower.known.clone(), looks: 0 };
+            assert_eq!(other.looks(7_227, planned("d", Some(2_500), None)), 7_227 + 2_500 - 45);
+        }
         assert_eq!(follower.looks(sent, planned(name, Some(2_500), None)), next, "after the look at {sent}");
     }
 }
