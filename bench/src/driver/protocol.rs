@@ -18,6 +18,7 @@ const AT_ONCE: usize = 16;
 const PAUSE: u64 = 200_000_000;
 
 /// What the environment asks for.
+#[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) endpoint: String,
     pub(crate) table: String,
@@ -29,7 +30,7 @@ pub(crate) struct Settings {
     pub(crate) poll: Option<Duration>,
     /// `None`: as long as the client's SDK takes.
     pub(crate) attempt_timeout: Option<Duration>,
-    look: Duration,
+    pub(crate) look: Duration,
 }
 
 impl Settings {
@@ -59,9 +60,21 @@ pub(crate) fn fail(message: &str) -> ! {
     std::process::exit(2)
 }
 
+/// What the driver says of its client when it is ready.
+pub(crate) struct About<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) version: &'a str,
+    /// What it can do beyond acquiring and releasing.
+    pub(crate) offers: &'a [&'a str],
+    /// Validity and guard, of a client that says until when it tells of a loss.
+    pub(crate) promise: Option<(Duration, Duration)>,
+}
+
 /// What a driver needs of a lock client.
-pub(crate) trait Client: Send + Sync + 'static {
+pub(crate) trait Client: Sized + Send + Sync + 'static {
     type Held: Held;
+    /// A client of its own with the same settings and another name.
+    fn another(&self, owner: String) -> impl Future<Output = Result<Self, String>> + Send;
     /// Waits until it is acquired.
     fn acquire(&self, key: &str) -> impl Future<Output = Result<Self::Held, String>> + Send;
     /// One attempt without waiting.
@@ -85,6 +98,10 @@ fn print(line: &Value) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
+fn nanos(time: Duration) -> Value {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).into()
+}
+
 struct Entry<H> {
     held: H,
     number: u64,
@@ -94,13 +111,14 @@ struct Entry<H> {
 
 struct Driver<C: Client> {
     client: C,
+    owner: String,
     held: Mutex<HashMap<String, Entry<C::Held>>>,
 }
 
-/// Obeys standard input until it ends. `offers` names what this client can do beyond acquiring and releasing.
-pub(crate) async fn serve<C: Client>(name: &str, version: &str, offers: &[&str], look: &Settings, client: C) {
-    let driver = Arc::new(Driver { client, held: Mutex::default() });
-    let (watched, every) = (Arc::clone(&driver), look.look);
+/// Obeys standard input until it ends.
+pub(crate) async fn serve<C: Client>(about: About<'_>, settings: &Settings, client: C) {
+    let driver = Arc::new(Driver { client, owner: settings.owner.clone(), held: Mutex::default() });
+    let (watched, every) = (Arc::clone(&driver), settings.look);
     let runtime = tokio::runtime::Handle::current();
     std::thread::spawn(move || {
         // Some clients release what is dropped on the runtime that they are dropped in.
@@ -117,7 +135,13 @@ pub(crate) async fn serve<C: Client>(name: &str, version: &str, offers: &[&str],
         // Nothing may run any more that could touch a lock.
         std::process::exit(0);
     });
-    print(&json!({ "event": "ready", "at": now(), "name": name, "version": version, "offers": offers }));
+    let About { name, version, offers, promise } = about;
+    let mut ready = json!({ "event": "ready", "at": now(), "name": name, "version": version, "offers": offers });
+    if let Some((validity, guard)) = promise {
+        ready["validity"] = nanos(validity);
+        ready["guard"] = nanos(guard);
+    }
+    print(&ready);
     while let Some(line) = commands.recv().await {
         let driver = Arc::clone(&driver);
         tokio::spawn(async move {
@@ -144,6 +168,7 @@ impl<C: Client> Driver<C> {
             ["release", key] => self.release(key, asked, false).await?,
             ["release", key, "keep"] => self.release(key, asked, true).await?,
             ["hold", prefix, count] => self.hold(prefix, count, asked).await?,
+            ["follow", key, count] => self.follow(key, count, asked).await?,
             ["status"] => {
                 let holds = self.lock().values().filter(|entry| entry.held.holds()).count();
                 print(&json!({ "event": "status", "at": now(), "holds": holds }));
@@ -194,6 +219,26 @@ impl<C: Client> Driver<C> {
                 drop(turn);
             });
         }
+        Ok(())
+    }
+
+    async fn follow(self: &Arc<Self>, key: &str, count: &str, asked: u64) -> Result<(), String> {
+        let count: usize = count.parse().map_err(|_| "not a number")?;
+        for number in 0..count {
+            let client = self.client.another(format!("{}-{number}", self.owner)).await?;
+            let (driver, key) = (Arc::clone(self), key.to_owned());
+            tokio::spawn(async move {
+                match client.acquire(&key).await {
+                    Ok(held) => driver.keep(&key, asked, held),
+                    Err(text) => {
+                        print(
+                            &json!({ "event": "error", "at": now(), "command": format!("follow {key}"), "text": text }),
+                        );
+                    }
+                }
+            });
+        }
+        print(&json!({ "event": "following", "at": now(), "asked": asked, "key": key, "count": count }));
         Ok(())
     }
 
