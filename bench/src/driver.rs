@@ -87,6 +87,10 @@ impl Held for Lock {
         self.is_valid()
     }
 
+    fn remaining(&self) -> Option<std::time::Duration> {
+        Some(self.remaining())
+    }
+
     fn told(&self) -> Option<Told> {
         Some(Box::pin(self.lost().clone().cancelled_owned()))
     }
@@ -145,6 +149,10 @@ impl Client for Electors {
 impl Held for Leadership {
     fn holds(&self) -> bool {
         self.is_valid()
+    }
+
+    fn remaining(&self) -> Option<std::time::Duration> {
+        Some(self.remaining())
     }
 
     fn told(&self) -> Option<Told> {

@@ -64,13 +64,13 @@ pub(crate) fn cpus() -> anyhow::Result<usize> {
 
 /// Of all processors since the host started.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Ticks {
+pub(crate) struct Ticks {
     all: f64,
     idle: f64,
 }
 
 impl Ticks {
-    fn now() -> anyhow::Result<Self> {
+    pub(crate) fn now() -> anyhow::Result<Self> {
         Self::parse(&std::fs::read_to_string("/proc/stat")?).context("no processor times")
     }
 
@@ -81,7 +81,8 @@ impl Ticks {
         Some(Self { all: fields.iter().sum(), idle: fields.get(3)? + fields.get(4)? })
     }
 
-    fn busy_percent(self, later: Self) -> f64 {
+    /// Of all processors together, what the hypervisor took away included.
+    pub(crate) fn busy_percent(self, later: Self) -> f64 {
         let all = (later.all - self.all).max(1.0);
         (1.0 - (later.idle - self.idle) / all) * 100.0
     }

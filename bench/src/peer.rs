@@ -42,6 +42,8 @@ pub(crate) enum Event {
     Lost {
         at: u64,
         key: String,
+        /// Until when the client counted on it, of one that says so.
+        until: Option<u64>,
     },
     Look {
         at: u64,

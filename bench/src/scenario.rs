@@ -131,7 +131,7 @@ pub(crate) async fn follow(peer: &mut Peer, network: &Network, lease: Lease, key
 /// When it was told of the loss of `key`, if that happened within this time.
 pub(crate) async fn first_lost(peer: &Peer, mark: Mark, key: &str, within: Duration) -> anyhow::Result<Option<u64>> {
     let lost = |event: &Event| match event {
-        Event::Lost { at, key: of } if of == key => Some(*at),
+        Event::Lost { at, key: of, .. } if of == key => Some(*at),
         _ => None,
     };
     peer.if_within(mark, within, lost).await

@@ -87,6 +87,10 @@ pub(crate) type Told = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) trait Held: Send + Sync + 'static {
     /// What the client says when it is asked whether it still holds.
     fn holds(&self) -> bool;
+    /// How long it still counts on it without another answer; `None` from a client that does not say.
+    fn remaining(&self) -> Option<Duration> {
+        None
+    }
     /// Done when the client tells by itself that it is lost; `None` if it never does.
     fn told(&self) -> Option<Told>;
     fn release(self, keep: bool) -> impl Future<Output = Result<(), String>> + Send;
@@ -98,15 +102,25 @@ fn print(line: &Value) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-fn nanos(time: Duration) -> Value {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).into()
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 struct Entry<H> {
     held: H,
     number: u64,
     held_at_last_look: bool,
+    /// Until when the client counted on it at the last look that said yes.
+    until: Option<u64>,
     was_told: bool,
+}
+
+fn print_lost(at: u64, key: &str, until: Option<u64>) {
+    let mut line = json!({ "event": "lost", "at": at, "key": key });
+    if let Some(until) = until {
+        line["until"] = until.into();
+    }
+    print(&line);
 }
 
 struct Driver<C: Client> {
@@ -138,8 +152,8 @@ pub(crate) async fn serve<C: Client>(about: About<'_>, settings: &Settings, clie
     let About { name, version, offers, promise } = about;
     let mut ready = json!({ "event": "ready", "at": now(), "name": name, "version": version, "offers": offers });
     if let Some((validity, guard)) = promise {
-        ready["validity"] = nanos(validity);
-        ready["guard"] = nanos(guard);
+        ready["validity"] = nanos(validity).into();
+        ready["guard"] = nanos(guard).into();
     }
     print(&ready);
     while let Some(line) = commands.recv().await {
@@ -181,7 +195,8 @@ impl<C: Client> Driver<C> {
     fn keep(self: &Arc<Self>, key: &str, asked: u64, held: C::Held) {
         let at = now();
         let told = held.told();
-        self.lock().insert(key.into(), Entry { held, number: at, held_at_last_look: true, was_told: false });
+        self.lock()
+            .insert(key.into(), Entry { held, number: at, held_at_last_look: true, until: None, was_told: false });
         print(&json!({ "event": "acquired", "at": at, "asked": asked, "key": key }));
         let (driver, key) = (Arc::clone(self), key.to_owned());
         if let Some(told) = told {
@@ -190,7 +205,7 @@ impl<C: Client> Driver<C> {
                 let at_once = now();
                 if let Some(entry) = driver.lock().get_mut(&key).filter(|entry| entry.number == at && !entry.was_told) {
                     entry.was_told = true;
-                    print(&json!({ "event": "lost", "at": at_once, "key": key }));
+                    print_lost(at_once, &key, entry.until);
                 }
             });
         }
@@ -253,14 +268,17 @@ impl<C: Client> Driver<C> {
             let mut entries = self.lock();
             for (key, entry) in entries.iter_mut() {
                 let from = now();
-                let holds = entry.held.holds();
+                let (holds, remaining) = (entry.held.holds(), entry.held.remaining());
+                if let Some(remaining) = remaining.filter(|remaining| holds && !remaining.is_zero()) {
+                    entry.until = Some(from.saturating_add(nanos(remaining)));
+                }
                 if holds != entry.held_at_last_look || pause > PAUSE {
                     print(&json!({ "event": "look", "at": from, "key": key, "holds": holds, "pause": pause }));
                 }
                 entry.held_at_last_look = holds;
                 if !holds && !entry.was_told && entry.held.told().is_none() {
                     entry.was_told = true;
-                    print(&json!({ "event": "lost", "at": from, "key": key }));
+                    print_lost(from, key, entry.until);
                 }
                 if !holds && entry.was_told {
                     gone.push(key.clone());

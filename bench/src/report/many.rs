@@ -9,7 +9,7 @@ pub(super) fn section(results: &Results) -> String {
     let found = || results.clients.iter().filter_map(|client| Some((client, client.many.as_ref()?)));
     let most = found().map(|(_, found)| found.rounds.len()).max().unwrap_or_default();
     let mut text = "## Many locks in one process\n\nNobody else wants them. The store is the embedded engine in the harness's process, which serves \
-                    all requests and has processors left (the last row). How far intervals between a lock's heartbeats are from the period; what \
+                    all requests and has processors left (the last rows). How far intervals between a lock's heartbeats are from the period; what \
                     the process takes meanwhile. Memory a lock: what the process grew by, a collector's heap included.\n"
         .to_owned();
     for index in 0..most {
@@ -39,6 +39,7 @@ fn round(results: &Results, index: usize) -> String {
     table.row("resident memory, MiB", fixed(0, |round| round.resident_mib));
     table.row("resident memory a lock, KiB", fixed(0, |round| round.resident_kib_per_lock));
     table.row("the harness, of one CPU", percent(0, |round| round.harness_cpu_percent));
+    table.row("the host, of all CPUs", percent(0, |round| round.host_cpus_percent));
     let of = results.clients.iter().find_map(|client| client.many.as_ref()?.rounds.get(index));
     let title =
         of.map(|round| format!("### {} locks, lease {} s, heartbeat {} s", round.locks, round.lease, round.heartbeat));
@@ -59,6 +60,7 @@ pub(super) fn ladder(results: &Results) -> String {
         "of one CPU",
         "its busiest thread",
         "harness",
+        "host, of all CPUs",
         "limited by",
     ];
     let found = results.clients.iter().filter_map(|client| Some((client, client.ladder.as_ref()?)));
@@ -83,6 +85,7 @@ fn step(step: &Step) -> Vec<String> {
         format!("{:.0} %", round.cpu_percent),
         format!("{:.0} %", round.busiest_thread_percent),
         format!("{:.0} %", round.harness_cpu_percent),
+        format!("{:.0} %", round.host_cpus_percent),
         step.limit.map_or("keeps up", |limit| limit.as_str()).to_owned(),
     ]
 }

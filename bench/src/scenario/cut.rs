@@ -37,7 +37,7 @@ pub(crate) struct Found {
     pub(crate) overlap_seconds: Summary,
 }
 
-/// Milliseconds after the end of the validity, counted from when the last heartbeat that was answered was sent.
+/// Milliseconds after the end of the validity: until when the client counted on its last answered heartbeat, as it says itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Promised {
     pub(crate) validity_seconds: f64,
@@ -48,12 +48,18 @@ pub(crate) struct Promised {
     pub(crate) seen_ms: Summary,
     /// Of either, those that were later than the guard.
     pub(crate) beyond_guard: usize,
+    /// From then until the validity had passed since the heartbeat arrived, whose send was before that.
+    pub(crate) before_arrival_ms: Summary,
+    /// Those that counted on it for longer than that, which they must not.
+    pub(crate) overclaimed: usize,
 }
 
 /// What became of one lock.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Cut {
+    /// When its last heartbeat that was answered arrived.
     sent: u64,
+    until: Option<u64>,
     told: Option<u64>,
     seen: Option<u64>,
     /// When the next one's acquisition was applied.
@@ -111,20 +117,22 @@ async fn once(plan: &Plan, kind: &Kind, lease: Lease, watch: Duration) -> anyhow
     }
     let (end, events) = (now(), holder.since(mark));
     let (told, seen) = (lost(&events), denied(&events));
+    let until = |key: &String| told.get(key).and_then(|(_, until)| *until);
     let calls = network.log().of(holder.line.client, 0);
     let cut = |key: &String| {
         let answered = calls.iter().rfind(|call| call.applied && call.key == *key && call.answered.is_some());
         let sent = answered.context("no heartbeat was answered")?.arrived;
         let (_, taken) = taken_over(&network, key, &holder, &next)?;
-        Ok(Cut { sent, told: told.get(key).copied(), seen: seen.get(key).copied(), taken, end })
+        let at = told.get(key).map(|(at, _)| *at);
+        Ok(Cut { sent, until: until(key), told: at, seen: seen.get(key).copied(), taken, end })
     };
     Ok((keys.iter().map(cut).collect::<anyhow::Result<_>>()?, holder.promise))
 }
 
-/// When each was told to be lost.
-fn lost(events: &[Event]) -> HashMap<String, u64> {
+/// When each was told to be lost, and until when its client had counted on it.
+fn lost(events: &[Event]) -> HashMap<String, (u64, Option<u64>)> {
     let lost = |event: &Event| match event {
-        Event::Lost { at, key } => Some((key.clone(), *at)),
+        Event::Lost { at, key, until } => Some((key.clone(), (*at, *until))),
         _ => None,
     };
     events.iter().filter_map(lost).collect()
@@ -162,18 +170,24 @@ fn judge(cuts: &[Cut]) -> Found {
 }
 
 fn promised(cuts: &[Cut], promise: Promise) -> Promised {
-    let late = |cut: &Cut, at: Option<u64>| Some(seconds(cut.sent.saturating_add(promise.validity), at?) * 1e3);
-    let fired: Vec<f64> = cuts.iter().filter_map(|cut| late(cut, cut.told)).collect();
-    let seen: Vec<f64> = cuts.iter().filter_map(|cut| late(cut, cut.seen)).collect();
+    let late = |cut: &Cut, at: Option<u64>| Some(seconds(cut.until?, at?) * 1e3);
+    let all = |of: fn(&Cut) -> Option<u64>| {
+        let late: Vec<f64> = cuts.iter().filter_map(|cut| late(cut, of(cut))).collect();
+        Summary::of(&late)
+    };
     let guard_ms = promise.guard as f64 / 1e6;
     let is_beyond =
         |cut: &&Cut| [cut.told, cut.seen].iter().any(|at| late(cut, *at).is_none_or(|late| late > guard_ms));
+    let before_arrival = |cut: &Cut| Some(seconds(cut.until?, cut.sent.saturating_add(promise.validity)) * 1e3);
+    let before_arrival: Vec<f64> = cuts.iter().filter_map(before_arrival).collect();
     Promised {
         validity_seconds: promise.validity as f64 / 1e9,
         guard_ms,
-        fired_ms: Summary::of(&fired),
-        seen_ms: Summary::of(&seen),
+        fired_ms: all(|cut| cut.told),
+        seen_ms: all(|cut| cut.seen),
         beyond_guard: cuts.iter().filter(is_beyond).count(),
+        overclaimed: before_arrival.iter().filter(|time| **time < 0.0).count(),
+        before_arrival_ms: Summary::of(&before_arrival),
     }
 }
 
@@ -185,7 +199,8 @@ mod tests {
 
     fn cut(told: Option<u64>, seen: Option<u64>) -> Cut {
         let at = |millis: u64| millis * MS;
-        Cut { sent: at(1_000), told: told.map(at), seen: seen.map(at), taken: at(5_100), end: at(9_000) }
+        let until = Some(at(4_199));
+        Cut { sent: at(1_000), until, told: told.map(at), seen: seen.map(at), taken: at(5_100), end: at(9_000) }
     }
 
     #[test]
@@ -200,12 +215,15 @@ mod tests {
     #[test]
     fn a_promise_is_counted_from_the_send_and_kept_within_the_guard() {
         let promise = Promise { validity: 3_200 * MS, guard: 250 * MS };
-        let kept = promised(&[cut(Some(4_203), Some(4_208)), cut(Some(4_450), Some(4_450))], promise);
+        let kept = promised(&[cut(Some(4_202), Some(4_207)), cut(Some(4_449), Some(4_449))], promise);
         assert_eq!((kept.fired_ms.min, kept.fired_ms.max, kept.beyond_guard), (3.0, 250.0, 0));
         assert_eq!((kept.seen_ms.min, kept.validity_seconds, kept.guard_ms), (8.0, 3.2, 250.0));
-        for late in [cut(Some(4_451), Some(4_210)), cut(Some(4_201), Some(4_500)), cut(None, Some(4_201))] {
+        assert_eq!((kept.before_arrival_ms.max, kept.overclaimed), (1.0, 0));
+        for late in [cut(Some(4_450), Some(4_210)), cut(Some(4_201), Some(4_500)), cut(None, Some(4_201))] {
             assert_eq!(promised(&[late], promise).beyond_guard, 1, "{late:?}");
         }
+        let claims_too_much = Cut { until: Some(4_201 * MS), ..cut(Some(4_201), Some(4_201)) };
+        assert_eq!(promised(&[claims_too_much], promise).overclaimed, 1);
     }
 
     #[test]
@@ -213,9 +231,9 @@ mod tests {
         let key = || "cut-1".to_owned();
         let events = [
             Event::Look { at: 1, key: key(), holds: true },
-            Event::Lost { at: 5, key: key() },
+            Event::Lost { at: 5, key: key(), until: Some(4) },
             Event::Look { at: 7, key: key(), holds: false },
         ];
-        assert_eq!((lost(&events)[&key()], denied(&events)[&key()]), (5, 7));
+        assert_eq!((lost(&events)[&key()], denied(&events)[&key()]), ((5, Some(4)), 7));
     }
 }

@@ -45,14 +45,14 @@ impl From<&Round> for Point {
 }
 
 pub(crate) async fn run(plan: &Plan, kind: &Kind) -> anyhow::Result<Found> {
-    let (held, following) = if plan.quick {
-        (&[1, 10][..], &[1, 10][..])
+    let (held, lease, following) = if plan.quick {
+        (&[1, 10][..], Lease::default(), &[1, 10][..])
     } else {
-        (&[1, 10, 100, 1_000, 10_000][..], &[1, 10, 50, 200][..])
+        (&[1, 10, 100, 1_000, 10_000][..], economy(), &[1, 10, 50, 200][..])
     };
     let mut found = Found { held: Vec::new(), followers: Vec::new(), stopped: Vec::new() };
     for count in held {
-        match round(kind, plan, *count, economy(), plan.seconds(20, 20)).await {
+        match round(kind, plan, *count, lease, lease.heartbeat * 3).await {
             Ok(round) => found.held.push(Point::from(&round)),
             Err(error) => {
                 found.stopped.push(format!("{count} held: {error:#}"));
