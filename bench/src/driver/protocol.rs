@@ -22,7 +22,6 @@ const PAUSE: u64 = 200_000_000;
 pub(crate) struct Settings {
     pub(crate) endpoint: String,
     pub(crate) table: String,
-    #[allow(dead_code, reason = "not every client names its owners")]
     pub(crate) owner: String,
     pub(crate) lease: Duration,
     pub(crate) heartbeat: Duration,

@@ -63,7 +63,8 @@ impl Kind {
             ..Self::new(layer, vec![own.clone(), "driver".into(), layer.into()])
         };
         // Electors hold on the keeper of their lock client.
-        let (elector, lock) = (this("elector", &[Scenario::Ladder][..]), this("lock", &[Scenario::Growth][..]));
+        let (elector, lock) =
+            (this("elector", &[Scenario::Many, Scenario::Ladder][..]), this("lock", &[Scenario::Growth][..]));
         let jar = peers.join("java/target/peer.jar");
         let java = Self {
             missing: Some((jar.clone(), "mvn -q -B package in bench/peers/java")),

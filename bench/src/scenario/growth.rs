@@ -89,7 +89,7 @@ async fn followers(kind: &Kind, plan: &Plan, count: usize) -> anyhow::Result<Poi
     tokio::time::sleep(lease.heartbeat * 2).await;
     let (from, began) = (now(), peer.usage()?);
     // Whole heartbeats of the holder, which some follow.
-    tokio::time::sleep(lease.heartbeat * u32::try_from(plan.count(4, 6))?.max(2)).await;
+    tokio::time::sleep(lease.heartbeat * 4).await;
     let (until, ended) = (now(), peer.usage()?);
     let acquired = |event: &Event| matches!(event, Event::Acquired { .. });
     anyhow::ensure!(!peer.since(mark).iter().any(acquired), "a follower has what another holds");

@@ -25,7 +25,7 @@ pub(crate) async fn run(plan: &Plan, kind: &Kind) -> anyhow::Result<Found> {
     let mut holder = holder(kind, &network, lease, KEY).await?;
     let (mut next, mut mark) = follower(kind, &network, lease, KEY).await?;
     let (mut gaps_ms, mut notices) = (Vec::new(), Vec::new());
-    let count = plan.count(3, kind.repetitions(60, 30));
+    let count = plan.count(3, 30);
     for number in 1..=count {
         let asked = crate::clock::now();
         holder.release(KEY, false, lease.lease * 3).await?;
