@@ -10,12 +10,13 @@ pub(super) fn section(results: &Results) -> String {
     let watched = |found: fn(&Client) -> Option<&Found>| {
         results.clients.iter().find_map(found).map(|found| found.watched_seconds)
     };
-    let head = "Lease 4 s, heartbeat 1 s; everything from and to a holder of 20 locks vanishes, another process waits for all of them. Counted from \
-                when the last heartbeat of each that was answered was sent. *Told*: this crate tells by itself, and *fired* is when a task that waits for \
-                nothing else knew; the peers have to be asked (`isExpired()`, `is_healthy()`), which their drivers do every 5 ms. *Seen*: the same \
-                question to this crate, every 5 ms. *The end of the validity* is what the client says of its last answered heartbeat (sent + V): *too \
-                long* if that is more than V after it arrived. The aim: fired within 10 ms of the end of the validity at p99 on an idle host and within 50 ms on a \
-                busy one, never later than the guard.";
+    let head = "Lease 4 s, heartbeat 1 s; everything from and to a holder of 20 locks vanishes, another process waits for all of \
+                them. Counted from when the last heartbeat of each that was answered arrived. *Told*: this crate tells by itself, \
+                and *fired* is when a task that waits for nothing else knew; the peers have to be asked (`isExpired()`, \
+                `is_healthy()`), which their drivers do every 5 ms. *Seen*: the same question to this crate, every 5 ms. *The end \
+                of the validity* is what the client says of its last answered heartbeat (sent + V): *too long* if that is more than \
+                V after it arrived. The aim: fired within 10 ms of the end of the validity at p99 on an idle host and within 50 ms \
+                on a busy one, never later than the guard.";
     let idle = watched(|client| client.cut.as_ref()).unwrap_or_default();
     let busy = watched(|client| client.cut_busy.as_ref()).unwrap_or_default();
     format!(

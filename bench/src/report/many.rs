@@ -47,9 +47,9 @@ fn round(results: &Results, index: usize) -> String {
 }
 
 pub(super) fn ladder(results: &Results) -> String {
-    let mut text = "## How many one process keeps\n\nLease 10 s, heartbeat 2.5 s; twice as many locks at each step, in a process of its own, until one is \
-                    lost or more than one in a hundred heartbeats is off its period by more than a tenth. What was at its limit then: a thread or \
-                    the harness counts from 90 % of a processor on, the host from 90 % of all.\n"
+    let mut text = "## How many one process keeps\n\nLease 10 s, heartbeat 2.5 s; twice as many locks at each step, in a process of its own, until one is lost \
+                    or more than one in a hundred heartbeats is off its period by more than a tenth. What was at its limit \
+                    then: a thread or the harness counts from 90 % of a processor on, the host from 90 % of all.\n"
         .to_owned();
     let head = [
         "locks",

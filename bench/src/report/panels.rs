@@ -19,12 +19,19 @@ impl Panel<'_> {
         self.lines.iter().flat_map(|(_, points)| points.iter().copied()).filter(is_positive)
     }
 
-    /// Whole decades around all values, which leaves room at the top for the names.
+    /// Whole decades around all values, and at least one.
     fn range(&self, value: fn((f64, f64)) -> f64) -> std::ops::Range<f64> {
         let values = || self.points().map(value);
         let (least, most) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
-        10_f64.powf(least.log10().floor())..10_f64.powf(most.log10().floor() + 1.0)
+        let (begin, end) = (least.log10().floor(), most.log10().ceil());
+        10_f64.powf(begin)..10_f64.powf(end.max(begin + 1.0))
     }
+}
+
+/// `0.1`, `10`.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as the library asks for it")]
+fn plain(number: &f64) -> String {
+    format!("{}", (number * 1e6).round() / 1e6)
 }
 
 fn is_positive((x, y): &(f64, f64)) -> bool {
@@ -43,15 +50,22 @@ fn pictures(path: &Path, unit: &str, panels: &[Panel<'_>]) -> Result<(), Box<dyn
     let root = SVGBackend::new(path, (1_260, 420)).into_drawing_area();
     root.fill(&WHITE)?;
     for (area, panel) in root.split_evenly((1, panels.len())).iter().zip(panels) {
-        let (x, y) = (panel.range(|(x, _)| x), panel.range(|(_, y)| y));
+        let (x, mut y) = (panel.range(|(x, _)| x), panel.range(|(_, y)| y));
+        // Room for the names.
+        y.end *= 10.0;
         let mut chart = ChartBuilder::on(area)
             .caption(panel.title, ("sans-serif", 18))
             .margin(10)
+            .margin_right(32)
             .x_label_area_size(44)
             .y_label_area_size(56)
             .build_cartesian_2d(x.log_scale(), y.log_scale())?;
         let mut mesh = chart.configure_mesh();
-        mesh.x_desc(unit).label_style(("sans-serif", 13)).axis_desc_style(("sans-serif", 13));
+        mesh.x_desc(unit)
+            .x_label_formatter(&plain)
+            .y_label_formatter(&plain)
+            .label_style(("sans-serif", 13))
+            .axis_desc_style(("sans-serif", 13));
         mesh.light_line_style(WHITE).draw()?;
         for ((name, points), colour) in panel.lines.iter().zip(COLOURS.iter().cycle()) {
             let line = colour.stroke_width(2);
@@ -75,8 +89,8 @@ mod tests {
 
     #[test]
     fn axes_are_whole_decades_and_leave_out_what_they_cannot_show() {
-        let panel = Panel { title: "title", lines: vec![("a", vec![(1.0, 0.0), (10.0, 0.3), (200.0, 40.0)])] };
-        assert_eq!((panel.range(|(x, _)| x), panel.range(|(_, y)| y)), (10.0..1_000.0, 0.1..100.0));
+        let panel = Panel { title: "title", lines: vec![("a", vec![(1.0, 0.0), (10.0, 0.3), (100.0, 40.0)])] };
+        assert_eq!((panel.range(|(x, _)| x), panel.range(|(_, y)| y)), (10.0..100.0, 0.1..100.0));
     }
 
     #[test]
