@@ -99,7 +99,7 @@ pub(crate) async fn holder(kind: &Kind, network: &Network, lease: Lease, key: &s
     Ok(peer)
 }
 
-/// A follower that has looked at the held record and then waited for at least a heartbeat and a half, so that whatever is done next
+/// A follower that has looked at the held record and then waited for three heartbeats and a half at least, so that whatever is done next
 /// meets it at a random phase.
 pub(crate) async fn follower(kind: &Kind, network: &Network, lease: Lease, key: &str) -> anyhow::Result<(Peer, Mark)> {
     let mut peer = Peer::start(kind, network, lease).await?;

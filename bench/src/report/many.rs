@@ -1,9 +1,11 @@
 //! Many locks in one process, and how many are too many.
 
+use super::if_any;
 use super::table::{Table, grid};
 use crate::results::{Client, Results};
 use crate::scenario::ladder::Step;
 use crate::scenario::many::Round;
+use crate::statistics::Summary;
 
 pub(super) fn section(results: &Results) -> String {
     let found = || results.clients.iter().filter_map(|client| Some((client, client.many.as_ref()?)));
@@ -31,8 +33,8 @@ fn round(results: &Results, index: usize) -> String {
     table.row("lost", |round| round.lost.to_string());
     table.row("run out unnoticed", |round| round.expired_unnoticed.to_string());
     table.row("heartbeats sent, of those due", percent(0, |round| round.sent_percent));
-    table.row("off the period, p50", percent(1, |round| round.off_schedule_percent.p50));
-    table.row("off the period, p99", percent(1, |round| round.off_schedule_percent.p99));
+    table.row("off the period, p50", |round| off(round, |off| off.p50));
+    table.row("off the period, p99", |round| off(round, |off| off.p99));
     table.row("requests a second", fixed(0, |round| round.requests_per_second));
     table.row("of one CPU", percent(0, |round| round.cpu_percent));
     table.row("processor time a lock and minute, ms", fixed(1, Round::cpu_ms_per_lock_minute));
@@ -74,6 +76,12 @@ pub(super) fn ladder(results: &Results) -> String {
     text
 }
 
+/// Of locks that were never renewed twice there is no interval.
+fn off(round: &Round, value: fn(&Summary) -> f64) -> String {
+    let off = &round.off_schedule_percent;
+    if_any(off.count, format!("{:.1} %", value(off)))
+}
+
 fn step(step: &Step) -> Vec<String> {
     let round = &step.round;
     vec![
@@ -81,7 +89,7 @@ fn step(step: &Step) -> Vec<String> {
         format!("{:.0}", round.requests_per_second),
         (round.lost + round.expired_unnoticed).to_string(),
         format!("{:.0} %", round.sent_percent),
-        format!("{:.1} %", round.off_schedule_percent.p99),
+        off(round, |off| off.p99),
         format!("{:.0} %", round.cpu_percent),
         format!("{:.0} %", round.busiest_thread_percent),
         format!("{:.0} %", round.harness_cpu_percent),
