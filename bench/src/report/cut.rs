@@ -30,6 +30,10 @@ pub(super) fn section(results: &Results) -> String {
 fn table(results: &Results, found: fn(&Client) -> Option<&Found>) -> String {
     let mut table = Table::new(results, found);
     table.row("locks cut off, in repetitions", |found| format!("{} in {}", found.locks, found.repetitions));
+    table.row("made again after an error", |found| match &found.spoiled[..] {
+        [] => "0".into(),
+        spoiled @ [first, ..] => format!("{}: {first}", spoiled.len()),
+    });
     table.row("told after, p50, s", |found| if_any(found.told_after.count, format!("{:.2}", found.told_after.p50)));
     table.row("told after, most, s", |found| if_any(found.told_after.count, format!("{:.2}", found.told_after.max)));
     table.row("never told while watched", |found| found.never_told.to_string());

@@ -15,11 +15,15 @@ use crate::statistics::{Summary, seconds};
 
 const PREFIX: &str = "cut-";
 const LOCKS: usize = 20;
+/// So many repetitions may fail before all of it does.
+const SPOILED: usize = 2;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Found {
     pub(crate) lease: f64,
     pub(crate) repetitions: usize,
+    /// Why some were made again: an acquisition that ended in an error, for instance.
+    pub(crate) spoiled: Vec<String>,
     /// All that were cut off: so many in each repetition.
     pub(crate) locks: usize,
     /// Seconds from when its last heartbeat that was answered was sent until user code was told; of those that were told at all.
@@ -81,15 +85,21 @@ pub(crate) async fn run_busy(plan: &Plan, kind: &Kind) -> anyhow::Result<Found> 
 async fn measure(plan: &Plan, kind: &Kind, repetitions: usize, watched: u64) -> anyhow::Result<Found> {
     let lease = Lease::millis(4_000, 1_000);
     let watch = plan.seconds(20, watched).max(lease.lease * 5);
-    let (mut cuts, mut promise) = (Vec::new(), None);
-    for _ in 0..repetitions {
-        let (more, promised) = once(plan, kind, lease, watch).await?;
-        cuts.extend(more);
-        promise = promised;
+    let (mut cuts, mut promise, mut spoiled) = (Vec::new(), None, Vec::new());
+    while cuts.len() < repetitions * LOCKS {
+        match once(plan, kind, lease, watch).await {
+            Ok((more, promised)) => {
+                cuts.extend(more);
+                promise = promised;
+            }
+            Err(error) if spoiled.len() < SPOILED => spoiled.push(format!("{error:#}")),
+            Err(error) => return Err(error),
+        }
     }
     Ok(Found {
         lease: lease.lease.as_secs_f64(),
         repetitions,
+        spoiled,
         watched_seconds: watch.as_secs_f64(),
         promised: promise.map(|promise| promised(&cuts, promise)),
         ..judge(&cuts)
