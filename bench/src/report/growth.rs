@@ -5,7 +5,7 @@ use std::path::Path;
 use super::panels::{Panel, draw as draw_panels};
 use super::table::grid;
 use crate::results::{Client, Results};
-use crate::scenario::growth::{Found, Point};
+use crate::scenario::growth::{Found, Held, Point};
 
 type Points = fn(&Found) -> &[Point];
 
@@ -80,8 +80,16 @@ fn row(client: &str, point: &Point, before: Option<&Point>) -> Vec<String> {
         by(|point| point.cpu_percent),
         format!("{:.0}", point.resident_mib),
         by(|point| point.resident_mib),
-        if point.keeps_up { "yes" } else { "no" }.into(),
+        on_schedule(point),
     ]
+}
+
+fn on_schedule(point: &Point) -> String {
+    match point.held {
+        None => "–".into(),
+        Some(Held { keeps_up: true, .. }) => "yes".into(),
+        Some(Held { lost, off_schedule, .. }) => format!("no: {lost} lost, p99 {off_schedule:.0} % off"),
+    }
 }
 
 #[cfg(test)]
@@ -95,12 +103,17 @@ mod tests {
             requests_per_second,
             cpu_percent,
             resident_mib: 8.0,
-            keeps_up: true,
+            held: Some(Held { keeps_up: count < 50, lost: 3, off_schedule: 12.4 }),
         };
         let (few, many) = (point(10, 4.0, 0.0), point(100, 36.0, 2.0));
+        assert_eq!(row("a", &few, None)[9], "yes");
         assert_eq!(row("a", &few, None)[..5], ["a", "10", "–", "4.0", "–"]);
         let cells = row("a", &many, Some(&few));
         assert_eq!(cells[..5], ["a", "100", "×10.0", "36.0", "×9.0"]);
-        assert_eq!(cells[5..], ["2.0 %", "–", "8", "×1.0", "yes"], "nothing is no multiple of none");
+        assert_eq!(
+            cells[5..],
+            ["2.0 %", "–", "8", "×1.0", "no: 3 lost, p99 12 % off"],
+            "nothing is no multiple of none"
+        );
     }
 }

@@ -28,8 +28,17 @@ pub(crate) struct Point {
     pub(crate) cpu_percent: f64,
     /// Of the whole process.
     pub(crate) resident_mib: f64,
-    /// For those who hold: whether none was lost and heartbeats were on schedule.
+    /// Of those who hold.
+    pub(crate) held: Option<Held>,
+}
+
+/// Whether they were renewed as they should be.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Held {
     pub(crate) keeps_up: bool,
+    pub(crate) lost: usize,
+    /// The 99th percentile, in percent of the period.
+    pub(crate) off_schedule: f64,
 }
 
 impl From<&Round> for Point {
@@ -39,7 +48,11 @@ impl From<&Round> for Point {
             requests_per_second: round.requests_per_second,
             cpu_percent: round.cpu_percent,
             resident_mib: round.resident_mib,
-            keeps_up: round.keeps_up(),
+            held: Some(Held {
+                keeps_up: round.keeps_up(),
+                lost: round.lost + round.expired_unnoticed,
+                off_schedule: round.off_schedule_percent.p99,
+            }),
         }
     }
 }
@@ -100,6 +113,6 @@ async fn followers(kind: &Kind, plan: &Plan, count: usize) -> anyhow::Result<Poi
         requests_per_second: calls.iter().filter(|call| call.arrived < until).count() as f64 / time,
         cpu_percent: (ended.cpu_seconds - began.cpu_seconds) / time * 100.0,
         resident_mib: ended.resident_bytes / 1_048_576.0,
-        keeps_up: true,
+        held: None,
     })
 }
