@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use dynamo_elector::{Elector, ErrorKind, Leadership, Lock, LockClient, ReleaseOutcome, Timing};
-use protocol::{Client, Held, Settings, Told, fail, serve};
+use protocol::{About, Client, Held, Settings, Told, fail, serve};
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -18,9 +18,29 @@ pub(crate) enum Layer {
 
 pub(crate) async fn run(layer: Layer) {
     let settings = Settings::from_env();
+    let timing = timing(&settings).unwrap_or_else(|error| fail(&error));
+    let locks = connect(&settings).await.unwrap_or_else(|error| fail(&error));
+    let about =
+        |name| About { name, version: VERSION, offers: &OFFERS, promise: Some((timing.validity(), timing.guard())) };
+    match layer {
+        Layer::Lock => {
+            serve(about("dynamo-elector (lock)"), &settings, Locks { locks, settings: settings.clone() }).await
+        }
+        Layer::Elector => {
+            let electors = Electors { locks, settings: settings.clone(), electors: Mutex::default() };
+            serve(about("dynamo-elector (elector)"), &settings, electors).await;
+        }
+    }
+}
+
+fn timing(settings: &Settings) -> Result<Timing, String> {
     let timing = Timing::builder().lease(settings.lease).heartbeat(settings.heartbeat);
     let timing = settings.poll.map_or(timing, |poll| timing.poll(poll));
-    let timing = settings.attempt_timeout.map_or(timing, |timeout| timing.attempt_timeout(timeout)).build();
+    let timing = settings.attempt_timeout.map_or(timing, |timeout| timing.attempt_timeout(timeout));
+    timing.build().map_err(|error| error.to_string())
+}
+
+async fn connect(settings: &Settings) -> Result<LockClient, String> {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static("us-east-1"))
@@ -28,15 +48,8 @@ pub(crate) async fn run(layer: Layer) {
         .credentials_provider(Credentials::new("bench", "bench", None, None, "bench"));
     let locks = LockClient::builder(&aws_sdk_dynamodb::Client::from_conf(config.build()), &settings.table)
         .owner(&settings.owner)
-        .timing(timing.unwrap_or_else(|error| fail(&error.to_string())));
-    let locks = locks.build().await.unwrap_or_else(|error| fail(&error.to_string()));
-    match layer {
-        Layer::Lock => serve("dynamo-elector (lock)", VERSION, &OFFERS, &settings, Locks(locks)).await,
-        Layer::Elector => {
-            let electors = Electors { locks, electors: Mutex::default() };
-            serve("dynamo-elector (elector)", VERSION, &OFFERS, &settings, electors).await;
-        }
-    }
+        .timing(timing(settings)?);
+    locks.build().await.map_err(|error| text(&error))
 }
 
 /// The results name the revision.
@@ -47,23 +60,35 @@ fn text(error: &dynamo_elector::Error) -> String {
     format!("{:?}: {error}", error.kind())
 }
 
-struct Locks(LockClient);
+struct Locks {
+    locks: LockClient,
+    settings: Settings,
+}
 
 impl Client for Locks {
     type Held = Lock;
 
+    async fn another(&self, owner: String) -> Result<Self, String> {
+        let settings = Settings { owner, ..self.settings.clone() };
+        Ok(Self { locks: connect(&settings).await?, settings })
+    }
+
     async fn acquire(&self, key: &str) -> Result<Lock, String> {
-        self.0.acquire(key).await.map_err(|error| text(&error))
+        self.locks.acquire(key).await.map_err(|error| text(&error))
     }
 
     async fn attempt(&self, key: &str) -> Result<Option<Lock>, String> {
-        self.0.try_acquire(key).await.map_err(|error| text(&error))
+        self.locks.try_acquire(key).await.map_err(|error| text(&error))
     }
 }
 
 impl Held for Lock {
     fn holds(&self) -> bool {
         self.is_valid()
+    }
+
+    fn remaining(&self) -> Option<std::time::Duration> {
+        Some(self.remaining())
     }
 
     fn told(&self) -> Option<Told> {
@@ -81,11 +106,17 @@ fn outcome(outcome: ReleaseOutcome) -> Result<(), String> {
 
 struct Electors {
     locks: LockClient,
+    settings: Settings,
     electors: Mutex<HashMap<String, Elector>>,
 }
 
 impl Client for Electors {
     type Held = Leadership;
+
+    async fn another(&self, owner: String) -> Result<Self, String> {
+        let settings = Settings { owner, ..self.settings.clone() };
+        Ok(Self { locks: connect(&settings).await?, settings, electors: Mutex::default() })
+    }
 
     async fn acquire(&self, key: &str) -> Result<Leadership, String> {
         let elector = {
@@ -118,6 +149,10 @@ impl Client for Electors {
 impl Held for Leadership {
     fn holds(&self) -> bool {
         self.is_valid()
+    }
+
+    fn remaining(&self) -> Option<std::time::Duration> {
+        Some(self.remaining())
     }
 
     fn told(&self) -> Option<Told> {

@@ -1,7 +1,9 @@
 //! dynamo-elector beside other lock clients: one engine, one network, one set of scenarios. See `bench/README.md`.
 
+mod busy;
 mod clock;
 mod driver;
+mod host;
 mod network;
 mod peer;
 mod report;

@@ -28,6 +28,8 @@ pub(crate) enum Event {
         name: String,
         version: String,
         offers: Vec<String>,
+        #[serde(flatten)]
+        promise: Option<Promise>,
     },
     Acquired {
         at: u64,
@@ -40,10 +42,17 @@ pub(crate) enum Event {
     Lost {
         at: u64,
         key: String,
+        /// Until when the client counted on it, of one that says so.
+        until: Option<u64>,
     },
     Look {
         at: u64,
+        key: String,
         holds: bool,
+    },
+    /// So many clients of their own wait from now on.
+    Following {
+        count: usize,
     },
     Error {
         command: Option<String>,
@@ -52,6 +61,14 @@ pub(crate) enum Event {
     /// What no scenario asks for.
     #[serde(other)]
     Other,
+}
+
+/// Until when a client says that user code is told, counted from the send of the last write that was answered; nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(crate) struct Promise {
+    pub(crate) validity: u64,
+    /// What user code may be late by.
+    pub(crate) guard: u64,
 }
 
 /// What a scenario fixes; the rest is the client's own default.
@@ -70,10 +87,19 @@ impl Lease {
     }
 }
 
+impl Default for Lease {
+    /// This crate's default profile.
+    fn default() -> Self {
+        Self::millis(10_000, 2_500)
+    }
+}
+
 /// Killed when dropped.
 pub(crate) struct Peer {
     pub(crate) line: Line,
     pub(crate) version: String,
+    /// Of the client, if it makes one.
+    pub(crate) promise: Option<Promise>,
     offers: Vec<String>,
     child: Child,
     input: ChildStdin,
@@ -111,12 +137,15 @@ impl Peer {
                 }
             }
         });
-        let mut peer = Self { line, version: String::new(), offers: Vec::new(), child, input, events };
+        let mut peer = Self { line, version: String::new(), promise: None, offers: Vec::new(), child, input, events };
         let ready = |event: &Event| match event {
-            Event::Ready { name, version, offers } => Some((format!("{name} {version}"), offers.clone())),
+            Event::Ready { name, version, offers, promise } => {
+                Some((format!("{name} {version}"), offers.clone(), *promise))
+            }
             _ => None,
         };
-        (peer.version, peer.offers) = peer.until(Mark(0), START_WITHIN, ready).await.context("not ready")?;
+        (peer.version, peer.offers, peer.promise) =
+            peer.until(Mark(0), START_WITHIN, ready).await.context("not ready")?;
         Ok(peer)
     }
 

@@ -1,14 +1,18 @@
 //! Tables and charts of one run.
 
 mod chart;
+mod cut;
+mod growth;
+mod many;
+mod panels;
 mod table;
 
 use std::path::Path;
 
-use crate::results::{Client, Results};
-use crate::scenario::many::Round;
+use crate::host::Busy;
+use crate::results::{Client, Ran, Results};
 use chart::Curve;
-use table::{Table, cost};
+use table::{Table, cost, grid};
 
 /// Writes `benchmarks.md`, and the results and charts in `benchmarks/`.
 pub(crate) fn write(results: &Results, out: &Path) -> anyhow::Result<()> {
@@ -21,7 +25,8 @@ pub(crate) fn write(results: &Results, out: &Path) -> anyhow::Result<()> {
     chart::draw(&folder.join("failover.svg"), title, "seconds", &curves(results, late))?;
     let gaps = |client: &Client| client.handover.as_ref().map(|found| found.gaps_ms.clone());
     let title = "From the release to the next holder's user code";
-    chart::draw(&folder.join("handover.svg"), title, "milliseconds", &curves(results, gaps))
+    chart::draw(&folder.join("handover.svg"), title, "milliseconds", &curves(results, gaps))?;
+    growth::draw(results, &folder)
 }
 
 fn curves(results: &Results, values: impl Fn(&Client) -> Option<Vec<f64>>) -> Vec<Curve> {
@@ -36,9 +41,12 @@ fn document(results: &Results) -> String {
         failover(results),
         handover(results),
         loss(results),
-        many(results),
-        cut(results),
+        cut::section(results),
         pause(results),
+        many::section(results),
+        many::ladder(results),
+        growth::section(results),
+        runs(results),
     ];
     parts.join("\n")
 }
@@ -75,6 +83,33 @@ fn head(results: &Results) -> String {
         text.extend(failures.iter().map(|failure| format!("- {failure}\n")));
     }
     text
+}
+
+/// How busy the host was.
+fn runs(results: &Results) -> String {
+    let row = |ran: &Ran| {
+        let Busy { minutes, load_mean, load_most, cpus_percent } = ran.busy;
+        let clients = if ran.clients_at_once == 1 {
+            "one after the other".into()
+        } else {
+            format!("{} side by side", ran.clients_at_once)
+        };
+        vec![
+            format!("`{}`", ran.name),
+            clients,
+            format!("{minutes:.1}"),
+            format!("{load_mean:.1}"),
+            format!("{load_most:.1}"),
+            format!("{cpus_percent:.0} %"),
+        ]
+    };
+    let rows: Vec<_> = results.scenarios.iter().map(row).collect();
+    let head = ["scenario", "clients", "minutes", "load, mean", "load, most", "of all CPUs"];
+    format!(
+        "## How busy the host was\n\nThe load of one minute, and what share of the processors' time was taken, by clients, harness and \
+         everything else.\n\n{}",
+        grid(&head, &rows)
+    )
 }
 
 fn costs(results: &Results) -> String {
@@ -159,52 +194,6 @@ fn loss(results: &Results) -> String {
          tenth of the lease on each attempt; by default it has none, or one above the lease.",
         &table,
     )
-}
-
-fn many(results: &Results) -> String {
-    let mut parts = Vec::new();
-    let rounds = |client: &Client| client.many.as_ref().map_or(0, |found| found.rounds.len());
-    for index in 0..results.clients.iter().map(rounds).max().unwrap_or_default() {
-        let mut table = Table::new(results, |client| client.many.as_ref()?.rounds.get(index));
-        let fixed = |digits: usize, of: fn(&Round) -> f64| move |round: &Round| format!("{:.digits$}", of(round));
-        table.row("locks", |round| round.locks.to_string());
-        table.row("all acquired within, s", fixed(1, |round| round.acquired_in_seconds));
-        table.row("lost", |round| round.lost.to_string());
-        table.row("run out unnoticed", |round| round.expired_unnoticed.to_string());
-        table.row("heartbeats sent, of those due", |round| format!("{:.0} %", round.sent_percent));
-        table.row("off the period, p50", |round| format!("{:.1} %", round.off_schedule_percent.p50));
-        table.row("off the period, p99", |round| format!("{:.1} %", round.off_schedule_percent.p99));
-        table.row("of one CPU", |round| format!("{:.0} %", round.cpu_percent));
-        table.row("resident memory, MiB", fixed(0, |round| round.resident_mib));
-        table.row("resident memory a lock, KiB", fixed(0, |round| round.resident_kib_per_lock));
-        parts.push(table.markdown());
-    }
-    let told = "Lease 10 s, heartbeat 2.5 s, nobody else wants them. How far intervals between a lock's heartbeats are from the period; what \
-                the process takes meanwhile. Memory a lock: what the process grew by, a collector's heap included.";
-    format!("## Many locks in one process\n\n{told}\n\n{}", parts.join("\n"))
-}
-
-fn cut(results: &Results) -> String {
-    let mut table = Table::new(results, |client| client.cut.as_ref());
-    table.row("times", |found| found.repetitions.to_string());
-    table.row("told after, mean, s", |found| if_any(found.told_after.count, format!("{:.2}", found.told_after.mean)));
-    table.row("told after, most, s", |found| if_any(found.told_after.count, format!("{:.2}", found.told_after.max)));
-    table.row("never told while watched", |found| found.never_told.to_string());
-    table.row("another had it before", |found| found.overlaps.to_string());
-    table.row("both believed to hold it, most, s", |found| {
-        if_any(found.overlap_seconds.count, format!("{:.2}", found.overlap_seconds.max))
-    });
-    table.row("least time between the two, s", |found| {
-        if_any(found.margin_seconds.count, format!("{:.2}", found.margin_seconds.min))
-    });
-    let watched = results.clients.iter().find_map(|client| Some(client.cut.as_ref()?.watched_seconds));
-    let told = format!(
-        "Lease 4 s, heartbeat 1 s; everything from and to the holder vanishes, one other waits. From when the last heartbeat that was \
-         answered was sent until the holder's user code was told; watched for {:.0} s after the take-over. This crate tells by itself; \
-         the peers have to be asked (`isExpired()`, `is_healthy()`), which their drivers do every 5 ms.",
-        watched.unwrap_or_default()
-    );
-    section("Cut off", &told, &table)
 }
 
 fn pause(results: &Results) -> String {

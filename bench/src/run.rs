@@ -3,22 +3,23 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
+use futures::StreamExt;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::clock::now;
+use crate::host;
 use crate::peer::kind::profile;
 use crate::peer::{Kind, Lease, Peer};
 use crate::report;
-use crate::results::{Client, Results};
-use crate::scenario::{Plan, Scenario, cost, cut, failover, handover, loss, many, pause};
+use crate::results::{Client, Ran, Results};
+use crate::scenario::{Plan, Scenario};
 use crate::statistics::seconds;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// A smoke run of some minutes: few repetitions, all clients side by side. Its figures are not for publication.
+    /// A smoke run of some minutes: few repetitions, all clients side by side in all scenarios. Its figures are not for publication.
     #[arg(long)]
     quick: bool,
     /// Multiplies the counts and durations of a full run.
@@ -33,6 +34,9 @@ pub(crate) struct Options {
     /// These clients alone.
     #[arg(long, value_delimiter = ',')]
     clients: Vec<String>,
+    /// So many clients side by side, in the scenarios that wait rather than compute.
+    #[arg(long, default_value_t = usize::MAX, hide_default_value = true)]
+    side_by_side: usize,
     /// Where the results, the tables and the charts go.
     #[arg(long, default_value = "docs")]
     out: PathBuf,
@@ -41,33 +45,63 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let plan =
         Plan { round_trip: Duration::from_millis(options.round_trip_ms), quick: options.quick, scale: options.scale };
-    let (start, before) = (now(), load()?);
-    let mut clients = Vec::new();
+    let (start, before) = (now(), host::load()?);
     let kinds = kinds(options)?;
-    if plan.quick {
-        let all = kinds.iter().map(|kind| client(options, &plan, kind));
-        clients.extend(futures::future::join_all(all).await);
-    } else {
-        for kind in &kinds {
-            clients.push(client(options, &plan, kind).await);
-        }
-    }
-    let results = Results {
+    let mut results = Results {
         date: wall_clock().format(&Rfc3339)?,
         revision: revision(),
-        host: host()?,
+        host: host::name()?,
         profile: profile()?,
         quick: plan.quick,
         scale: plan.scale,
         round_trip_ms: plan.round_trip.as_secs_f64() * 1e3,
-        load: (before, load()?),
-        minutes: seconds(start, now()) / 60.0,
-        clients,
+        load: (before, before),
+        minutes: 0.0,
+        scenarios: Vec::new(),
+        clients: Vec::new(),
     };
-    report::write(&results, &options.out)?;
+    for kind in &kinds {
+        results.clients.push(client(&plan, kind).await);
+    }
+    for scenario in Scenario::value_variants() {
+        if !options.only.is_empty() && !options.only.contains(scenario) {
+            continue;
+        }
+        let at_once = at_once(options, *scenario);
+        let (_, busy) = host::watched(measure(*scenario, &plan, at_once, &kinds, &mut results.clients)).await?;
+        let clients_at_once = at_once.min(kinds.iter().filter(|kind| kind.runs(*scenario)).count());
+        results.scenarios.push(Ran { name: scenario.name(), clients_at_once, busy });
+        (results.load.1, results.minutes) = (host::load()?, seconds(start, now()) / 60.0);
+        // What there is by now is not lost with the rest.
+        report::write(&results, &options.out)?;
+    }
     let failures: Vec<_> = results.clients.iter().flat_map(|client| &client.failures).collect();
     anyhow::ensure!(failures.is_empty(), "some scenarios failed: {failures:#?}");
     Ok(())
+}
+
+fn at_once(options: &Options, scenario: Scenario) -> usize {
+    match (options.quick, scenario.waits()) {
+        (true, _) => usize::MAX,
+        (false, true) => options.side_by_side.max(1),
+        (false, false) => 1,
+    }
+}
+
+/// One scenario with all clients that run it, so many side by side.
+async fn measure(scenario: Scenario, plan: &Plan, at_once: usize, kinds: &[Kind], clients: &mut [Client]) {
+    let pairs = kinds.iter().zip(clients).filter(|(kind, _)| kind.runs(scenario));
+    let clients = futures::stream::iter(pairs);
+    clients.for_each_concurrent(at_once, |(kind, client)| one(scenario, plan, kind, client)).await;
+}
+
+async fn one(scenario: Scenario, plan: &Plan, kind: &Kind, client: &mut Client) {
+    eprintln!("{}: {}", scenario.name(), kind.name);
+    if let Err(error) = scenario.run(plan, kind, client).await {
+        let failure = format!("{}: {}: {error:#}", kind.name, scenario.name());
+        eprintln!("!! {failure}");
+        client.failures.push(failure);
+    }
 }
 
 fn kinds(options: &Options) -> anyhow::Result<Vec<Kind>> {
@@ -85,59 +119,20 @@ fn kinds(options: &Options) -> anyhow::Result<Vec<Kind>> {
     Ok(there)
 }
 
-async fn client(options: &Options, plan: &Plan, kind: &Kind) -> Client {
-    let mut found = Client { name: kind.name.clone(), ..Client::default() };
-    let mut failures = Vec::new();
+/// Nothing measured yet.
+async fn client(plan: &Plan, kind: &Kind) -> Client {
+    let mut client = Client { name: kind.name.clone(), ..Client::default() };
     match version(plan, kind).await {
-        Ok(version) => found.version = version,
-        Err(error) => failures.push(format!("{}: {error:#}", kind.name)),
+        Ok(version) => client.version = version,
+        Err(error) => client.failures.push(format!("{}: {error:#}", kind.name)),
     }
-    let is_asked = |scenario: Scenario| {
-        let among = |some: &[Scenario]| some.is_empty() || some.contains(&scenario);
-        among(&options.only) && among(kind.scenarios)
-    };
-    macro_rules! scenario {
-        ($module:ident, $scenario:ident) => {
-            if is_asked(Scenario::$scenario) {
-                eprintln!("{}: {}", kind.name, stringify!($module));
-                match $module::run(plan, kind).await {
-                    Ok(figures) => found.$module = Some(figures),
-                    Err(error) => failures.push(format!("{}: {}: {error:#}", kind.name, stringify!($module))),
-                }
-            }
-        };
-    }
-    scenario!(cost, Cost);
-    scenario!(failover, Failover);
-    scenario!(handover, Handover);
-    scenario!(loss, Loss);
-    scenario!(many, Many);
-    scenario!(cut, Cut);
-    scenario!(pause, Pause);
-    for failure in &failures {
-        eprintln!("!! {failure}");
-    }
-    found.failures = failures;
-    found
+    client
 }
 
 /// Name and version of the client that really runs, as its driver tells.
 async fn version(plan: &Plan, kind: &Kind) -> anyhow::Result<String> {
     let network = plan.network().await?;
-    Ok(Peer::start(kind, &network, Lease::millis(10_000, 2_500)).await?.version.clone())
-}
-
-/// Of the last minute.
-fn load() -> anyhow::Result<f64> {
-    let text = std::fs::read_to_string("/proc/loadavg")?;
-    Ok(text.split(' ').next().context("no load")?.parse()?)
-}
-
-fn host() -> anyhow::Result<String> {
-    let cpus = std::thread::available_parallelism()?;
-    let info = std::fs::read_to_string("/proc/cpuinfo")?;
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, name)| name);
-    Ok(format!("{cpus} CPUs, {}", model.unwrap_or("of an unknown kind")))
+    Ok(Peer::start(kind, &network, Lease::default()).await?.version.clone())
 }
 
 /// Of the tree that this was built from, as far as git knows.

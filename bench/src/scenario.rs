@@ -4,7 +4,9 @@ mod claims;
 pub(crate) mod cost;
 pub(crate) mod cut;
 pub(crate) mod failover;
+pub(crate) mod growth;
 pub(crate) mod handover;
+pub(crate) mod ladder;
 pub(crate) mod loss;
 pub(crate) mod many;
 pub(crate) mod pause;
@@ -12,21 +14,57 @@ pub(crate) mod pause;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::ValueEnum;
 
 use crate::network::{Call, Log, Network};
 use crate::peer::kind::{LEASES, LOCKS};
 use crate::peer::{Event, Kind, Lease, Mark, Peer};
+use crate::results::Client;
 
-/// Which one.
+/// Which one, in the order in which they are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Scenario {
     Cost,
     Failover,
     Handover,
     Loss,
-    Many,
     Cut,
     Pause,
+    CutBusy,
+    Many,
+    Ladder,
+    Growth,
+}
+
+impl Scenario {
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// Whether it measures waiting, so that clients side by side do not disturb each other. The others measure processor time or
+    /// saturate the host, and have it for themselves.
+    pub(crate) fn waits(self) -> bool {
+        match self {
+            Self::Cost | Self::Failover | Self::Handover | Self::Loss | Self::Cut | Self::Pause => true,
+            Self::CutBusy | Self::Many | Self::Ladder | Self::Growth => false,
+        }
+    }
+
+    pub(crate) async fn run(self, plan: &Plan, kind: &Kind, client: &mut Client) -> anyhow::Result<()> {
+        match self {
+            Self::Cost => client.cost = Some(cost::run(plan, kind).await?),
+            Self::Failover => client.failover = Some(failover::run(plan, kind).await?),
+            Self::Handover => client.handover = Some(handover::run(plan, kind).await?),
+            Self::Loss => client.loss = Some(loss::run(plan, kind).await?),
+            Self::Cut => client.cut = Some(cut::run(plan, kind).await?),
+            Self::Pause => client.pause = Some(pause::run(plan, kind).await?),
+            Self::CutBusy => client.cut_busy = Some(cut::run_busy(plan, kind).await?),
+            Self::Many => client.many = Some(many::run(plan, kind).await?),
+            Self::Ladder => client.ladder = Some(ladder::run(plan, kind).await?),
+            Self::Growth => client.growth = Some(growth::run(plan, kind).await?),
+        }
+        Ok(())
+    }
 }
 
 /// What all scenarios share.
@@ -61,20 +99,24 @@ pub(crate) async fn holder(kind: &Kind, network: &Network, lease: Lease, key: &s
     Ok(peer)
 }
 
-/// A follower that has looked at the held record and then waited for some while of at least `settle`, so that whatever is done next
+/// A follower that has looked at the held record and then waited for three heartbeats and a half at least, so that whatever is done next
 /// meets it at a random phase.
 pub(crate) async fn follower(kind: &Kind, network: &Network, lease: Lease, key: &str) -> anyhow::Result<(Peer, Mark)> {
     let mut peer = Peer::start(kind, network, lease).await?;
-    let mark = follow(&mut peer, network, lease, key).await?;
+    let mark = follow(&mut peer, network, lease, &[key.to_owned()]).await?;
     Ok((peer, mark))
 }
 
-/// The same, of a client that runs already.
-pub(crate) async fn follow(peer: &mut Peer, network: &Network, lease: Lease, key: &str) -> anyhow::Result<Mark> {
-    let from = crate::clock::now();
-    let mark = peer.say(&format!("acquire {key}")).await?;
-    let has_looked =
-        || network.log().of(peer.line.client, from).iter().any(|call| call.key == key && call.answered.is_some());
+/// The same of all `keys`, of a client that runs already.
+pub(crate) async fn follow(peer: &mut Peer, network: &Network, lease: Lease, keys: &[String]) -> anyhow::Result<Mark> {
+    let (from, mark) = (crate::clock::now(), peer.mark());
+    for key in keys {
+        peer.say(&format!("acquire {key}")).await?;
+    }
+    let has_looked = || {
+        let calls = network.log().of(peer.line.client, from);
+        keys.iter().all(|key| calls.iter().any(|call| call.key == *key && call.answered.is_some()))
+    };
     let look = async {
         while !has_looked() {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -89,7 +131,7 @@ pub(crate) async fn follow(peer: &mut Peer, network: &Network, lease: Lease, key
 /// When it was told of the loss of `key`, if that happened within this time.
 pub(crate) async fn first_lost(peer: &Peer, mark: Mark, key: &str, within: Duration) -> anyhow::Result<Option<u64>> {
     let lost = |event: &Event| match event {
-        Event::Lost { at, key: of } if of == key => Some(*at),
+        Event::Lost { at, key: of, .. } if of == key => Some(*at),
         _ => None,
     };
     peer.if_within(mark, within, lost).await

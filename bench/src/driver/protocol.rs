@@ -18,10 +18,10 @@ const AT_ONCE: usize = 16;
 const PAUSE: u64 = 200_000_000;
 
 /// What the environment asks for.
+#[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) endpoint: String,
     pub(crate) table: String,
-    #[allow(dead_code, reason = "not every client names its owners")]
     pub(crate) owner: String,
     pub(crate) lease: Duration,
     pub(crate) heartbeat: Duration,
@@ -29,7 +29,7 @@ pub(crate) struct Settings {
     pub(crate) poll: Option<Duration>,
     /// `None`: as long as the client's SDK takes.
     pub(crate) attempt_timeout: Option<Duration>,
-    look: Duration,
+    pub(crate) look: Duration,
 }
 
 impl Settings {
@@ -59,9 +59,21 @@ pub(crate) fn fail(message: &str) -> ! {
     std::process::exit(2)
 }
 
+/// What the driver says of its client when it is ready.
+pub(crate) struct About<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) version: &'a str,
+    /// What it can do beyond acquiring and releasing.
+    pub(crate) offers: &'a [&'a str],
+    /// Validity and guard, of a client that says until when it tells of a loss.
+    pub(crate) promise: Option<(Duration, Duration)>,
+}
+
 /// What a driver needs of a lock client.
-pub(crate) trait Client: Send + Sync + 'static {
+pub(crate) trait Client: Sized + Send + Sync + 'static {
     type Held: Held;
+    /// A client of its own with the same settings and another name.
+    fn another(&self, owner: String) -> impl Future<Output = Result<Self, String>> + Send;
     /// Waits until it is acquired.
     fn acquire(&self, key: &str) -> impl Future<Output = Result<Self::Held, String>> + Send;
     /// One attempt without waiting.
@@ -74,6 +86,10 @@ pub(crate) type Told = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) trait Held: Send + Sync + 'static {
     /// What the client says when it is asked whether it still holds.
     fn holds(&self) -> bool;
+    /// How long it still counts on it without another answer; `None` from a client that does not say.
+    fn remaining(&self) -> Option<Duration> {
+        None
+    }
     /// Done when the client tells by itself that it is lost; `None` if it never does.
     fn told(&self) -> Option<Told>;
     fn release(self, keep: bool) -> impl Future<Output = Result<(), String>> + Send;
@@ -85,22 +101,37 @@ fn print(line: &Value) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 struct Entry<H> {
     held: H,
     number: u64,
     held_at_last_look: bool,
+    /// Until when the client counted on it at the last look that said yes.
+    until: Option<u64>,
     was_told: bool,
+}
+
+fn print_lost(at: u64, key: &str, until: Option<u64>) {
+    let mut line = json!({ "event": "lost", "at": at, "key": key });
+    if let Some(until) = until {
+        line["until"] = until.into();
+    }
+    print(&line);
 }
 
 struct Driver<C: Client> {
     client: C,
+    owner: String,
     held: Mutex<HashMap<String, Entry<C::Held>>>,
 }
 
-/// Obeys standard input until it ends. `offers` names what this client can do beyond acquiring and releasing.
-pub(crate) async fn serve<C: Client>(name: &str, version: &str, offers: &[&str], look: &Settings, client: C) {
-    let driver = Arc::new(Driver { client, held: Mutex::default() });
-    let (watched, every) = (Arc::clone(&driver), look.look);
+/// Obeys standard input until it ends.
+pub(crate) async fn serve<C: Client>(about: About<'_>, settings: &Settings, client: C) {
+    let driver = Arc::new(Driver { client, owner: settings.owner.clone(), held: Mutex::default() });
+    let (watched, every) = (Arc::clone(&driver), settings.look);
     let runtime = tokio::runtime::Handle::current();
     std::thread::spawn(move || {
         // Some clients release what is dropped on the runtime that they are dropped in.
@@ -117,7 +148,13 @@ pub(crate) async fn serve<C: Client>(name: &str, version: &str, offers: &[&str],
         // Nothing may run any more that could touch a lock.
         std::process::exit(0);
     });
-    print(&json!({ "event": "ready", "at": now(), "name": name, "version": version, "offers": offers }));
+    let About { name, version, offers, promise } = about;
+    let mut ready = json!({ "event": "ready", "at": now(), "name": name, "version": version, "offers": offers });
+    if let Some((validity, guard)) = promise {
+        ready["validity"] = nanos(validity).into();
+        ready["guard"] = nanos(guard).into();
+    }
+    print(&ready);
     while let Some(line) = commands.recv().await {
         let driver = Arc::clone(&driver);
         tokio::spawn(async move {
@@ -144,6 +181,7 @@ impl<C: Client> Driver<C> {
             ["release", key] => self.release(key, asked, false).await?,
             ["release", key, "keep"] => self.release(key, asked, true).await?,
             ["hold", prefix, count] => self.hold(prefix, count, asked).await?,
+            ["follow", key, count] => self.follow(key, count, asked).await?,
             ["status"] => {
                 let holds = self.lock().values().filter(|entry| entry.held.holds()).count();
                 print(&json!({ "event": "status", "at": now(), "holds": holds }));
@@ -156,7 +194,8 @@ impl<C: Client> Driver<C> {
     fn keep(self: &Arc<Self>, key: &str, asked: u64, held: C::Held) {
         let at = now();
         let told = held.told();
-        self.lock().insert(key.into(), Entry { held, number: at, held_at_last_look: true, was_told: false });
+        self.lock()
+            .insert(key.into(), Entry { held, number: at, held_at_last_look: true, until: None, was_told: false });
         print(&json!({ "event": "acquired", "at": at, "asked": asked, "key": key }));
         let (driver, key) = (Arc::clone(self), key.to_owned());
         if let Some(told) = told {
@@ -165,7 +204,7 @@ impl<C: Client> Driver<C> {
                 let at_once = now();
                 if let Some(entry) = driver.lock().get_mut(&key).filter(|entry| entry.number == at && !entry.was_told) {
                     entry.was_told = true;
-                    print(&json!({ "event": "lost", "at": at_once, "key": key }));
+                    print_lost(at_once, &key, entry.until);
                 }
             });
         }
@@ -197,6 +236,26 @@ impl<C: Client> Driver<C> {
         Ok(())
     }
 
+    async fn follow(self: &Arc<Self>, key: &str, count: &str, asked: u64) -> Result<(), String> {
+        let count: usize = count.parse().map_err(|_| "not a number")?;
+        for number in 0..count {
+            let client = self.client.another(format!("{}-{number}", self.owner)).await?;
+            let (driver, key) = (Arc::clone(self), key.to_owned());
+            tokio::spawn(async move {
+                match client.acquire(&key).await {
+                    Ok(held) => driver.keep(&key, asked, held),
+                    Err(text) => {
+                        print(
+                            &json!({ "event": "error", "at": now(), "command": format!("follow {key}"), "text": text }),
+                        );
+                    }
+                }
+            });
+        }
+        print(&json!({ "event": "following", "at": now(), "asked": asked, "key": key, "count": count }));
+        Ok(())
+    }
+
     /// What user code that asks all the time gets to hear. A look that changes its answer, or comes after a pause, is told.
     fn look(&self, every: Duration) {
         let mut last = now();
@@ -208,14 +267,17 @@ impl<C: Client> Driver<C> {
             let mut entries = self.lock();
             for (key, entry) in entries.iter_mut() {
                 let from = now();
-                let holds = entry.held.holds();
+                let (holds, remaining) = (entry.held.holds(), entry.held.remaining());
+                if let Some(remaining) = remaining.filter(|remaining| holds && !remaining.is_zero()) {
+                    entry.until = Some(from.saturating_add(nanos(remaining)));
+                }
                 if holds != entry.held_at_last_look || pause > PAUSE {
                     print(&json!({ "event": "look", "at": from, "key": key, "holds": holds, "pause": pause }));
                 }
                 entry.held_at_last_look = holds;
                 if !holds && !entry.was_told && entry.held.told().is_none() {
                     entry.was_told = true;
-                    print(&json!({ "event": "lost", "at": from, "key": key }));
+                    print_lost(from, key, entry.until);
                 }
                 if !holds && entry.was_told {
                     gone.push(key.clone());

@@ -18,8 +18,12 @@ pub(crate) struct Kind {
     pub(crate) command: Vec<String>,
     pub(crate) table: String,
     pub(crate) timeouts: Timeouts,
-    /// Empty: all.
-    pub(crate) scenarios: &'static [Scenario],
+    /// This crate, of which more repetitions are made.
+    own: bool,
+    /// It has figures of its own in these alone; empty: in all.
+    only: &'static [Scenario],
+    /// Another client shows these.
+    without: &'static [Scenario],
     /// What to do first if the driver is not there.
     missing: Option<(PathBuf, &'static str)>,
 }
@@ -42,7 +46,9 @@ impl Kind {
             command,
             table: LOCKS.into(),
             timeouts: Timeouts::Default,
-            scenarios: &[],
+            own: false,
+            only: &[],
+            without: &[],
             missing: None,
         }
     }
@@ -51,7 +57,14 @@ impl Kind {
     pub(crate) fn all() -> anyhow::Result<Vec<Self>> {
         let own = std::env::current_exe()?.display().to_string();
         let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
-        let this = |name: &str, layer: &str| Self::new(name, vec![own.clone(), "driver".into(), layer.into()]);
+        let this = |layer: &str, without| Self {
+            own: true,
+            without,
+            ..Self::new(layer, vec![own.clone(), "driver".into(), layer.into()])
+        };
+        // Electors hold on the keeper of their lock client.
+        let (elector, lock) =
+            (this("elector", &[Scenario::Many, Scenario::Ladder][..]), this("lock", &[Scenario::Growth][..]));
         let jar = peers.join("java/target/peer.jar");
         let java = Self {
             missing: Some((jar.clone(), "mvn -q -B package in bench/peers/java")),
@@ -68,7 +81,7 @@ impl Kind {
             ..Self::new("dynamodb-lease", vec![driver.display().to_string()])
         };
         let (bounded_java, bounded_lease) = (java.with_timeouts(), lease.with_timeouts());
-        let mut all = vec![this("elector", "elector"), this("lock", "lock"), java, bounded_java, lease, bounded_lease];
+        let mut all = vec![elector, lock, java, bounded_java, lease, bounded_lease];
         if let Ok(text) = std::env::var("BENCH_PEER") {
             let (name, command) = text.split_once('=').ok_or_else(|| anyhow::anyhow!("BENCH_PEER is name=command"))?;
             all.push(Self::new(name, command.split_whitespace().map(str::to_owned).collect()));
@@ -79,7 +92,16 @@ impl Kind {
     /// The same client with a bound on each attempt of its SDK, where that makes a difference.
     fn with_timeouts(&self) -> Self {
         let name = format!("{} + timeouts", self.name);
-        Self { name, timeouts: Timeouts::Set, scenarios: &[Scenario::Loss, Scenario::Cut], ..self.clone() }
+        Self { name, timeouts: Timeouts::Set, only: &[Scenario::Loss, Scenario::Cut], ..self.clone() }
+    }
+
+    pub(crate) fn runs(&self, scenario: Scenario) -> bool {
+        (self.only.is_empty() || self.only.contains(&scenario)) && !self.without.contains(&scenario)
+    }
+
+    /// How often something is repeated with this crate, or with a peer.
+    pub(crate) fn repetitions<T>(&self, own: T, peer: T) -> T {
+        if self.own { own } else { peer }
     }
 
     /// What to do first, if the driver is not there.

@@ -7,7 +7,7 @@ use plotters::prelude::*;
 
 use crate::statistics::sorted;
 
-const COLOURS: [RGBColor; 6] = [
+pub(super) const COLOURS: [RGBColor; 6] = [
     RGBColor(31, 96, 168),
     RGBColor(46, 139, 87),
     RGBColor(190, 40, 40),

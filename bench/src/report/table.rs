@@ -33,16 +33,20 @@ impl<'a, Found> Table<'a, Found> {
         if self.columns.is_empty() {
             return "Not run.\n".into();
         }
-        let line = |first: &str, cells: &mut dyn Iterator<Item = &str>| {
-            format!("| {first} | {} |\n", cells.collect::<Vec<_>>().join(" | "))
-        };
-        let mut text = line("", &mut self.columns.iter().map(|(name, _)| *name));
-        text += &line("---", &mut self.columns.iter().map(|_| "---"));
-        for (name, cells) in &self.rows {
-            text += &line(name, &mut cells.iter().map(String::as_str));
-        }
-        text
+        let head: Vec<&str> = std::iter::once("").chain(self.columns.iter().map(|(name, _)| *name)).collect();
+        let row = |(name, cells): &(String, Vec<String>)| std::iter::once(name.clone()).chain(cells.clone()).collect();
+        grid(&head, &self.rows.iter().map(row).collect::<Vec<_>>())
     }
+}
+
+/// Rows of as many cells as the head has.
+pub(crate) fn grid(head: &[&str], rows: &[Vec<String>]) -> String {
+    let line = |cells: &[&str]| format!("| {} |\n", cells.join(" | "));
+    let mut text = line(head) + &line(&vec!["---"; head.len()]);
+    for cells in rows {
+        text += &line(&cells.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    text
 }
 
 /// `1 read + 1 write (0.5 R + 1 W)`.
@@ -67,16 +71,7 @@ mod tests {
     use crate::statistics::Summary;
 
     fn client(name: &str, told_after: Option<f64>) -> Client {
-        let found = |told| cut::Found {
-            lease: 4.0,
-            repetitions: 1,
-            told_after: Summary::of(&[told]),
-            never_told: 0,
-            watched_seconds: 1.0,
-            margin_seconds: Summary::default(),
-            overlaps: 0,
-            overlap_seconds: Summary::default(),
-        };
+        let found = |told| cut::Found { told_after: Summary::of(&[told]), ..cut::Found::default() };
         Client { name: name.into(), cut: told_after.map(found), ..Client::default() }
     }
 

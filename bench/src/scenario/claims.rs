@@ -27,7 +27,7 @@ pub(crate) fn claims(events: &[Event], start: u64, end: u64) -> (Vec<Claim>, usi
     for event in events {
         match event {
             Event::Acquired { at, key } => drop(since.insert(key, *at)),
-            Event::Lost { at, key } => {
+            Event::Lost { at, key, .. } => {
                 if let Some(from) = since.remove(key.as_str()) {
                     note(key, from, *at);
                     lost += usize::from((start..end).contains(at));
@@ -86,7 +86,7 @@ mod tests {
     }
 
     fn lost(at: u64, key: &str) -> Event {
-        Event::Lost { at: at * SECOND, key: key.into() }
+        Event::Lost { at: at * SECOND, key: key.into(), until: None }
     }
 
     fn claim(key: &str, from: u64, until: u64) -> Claim {

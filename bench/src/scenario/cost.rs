@@ -29,7 +29,7 @@ pub(crate) struct Found {
 
 pub(crate) async fn run(plan: &Plan, kind: &Kind) -> anyhow::Result<Found> {
     let network = plan.network().await?;
-    let lease = Lease::millis(10_000, 2_500);
+    let lease = Lease::default();
     let mut holder = Peer::start(kind, &network, lease).await?;
 
     let from = now();

@@ -25,7 +25,7 @@ pub(crate) async fn run(plan: &Plan, kind: &Kind) -> anyhow::Result<Found> {
     let lease = Lease::millis(4_000, 1_000);
     let mut holder = holder(kind, &network, lease, KEY).await?;
     let (mut after_lease, mut until_told) = (Vec::new(), Vec::new());
-    for _ in 0..plan.count(2, 30) {
+    for _ in 0..plan.count(2, kind.repetitions(60, 30)) {
         let (next, mark) = follower(kind, &network, lease, KEY).await?;
         let at = crate::clock::now();
         holder.kill().await?;

@@ -21,7 +21,7 @@ pub(crate) struct Found {
 
 pub(crate) async fn run(plan: &Plan, kind: &Kind) -> anyhow::Result<Found> {
     let network = plan.network().await?;
-    let lease = Lease::millis(10_000, 2_500);
+    let lease = Lease::default();
     let mut holder = holder(kind, &network, lease, KEY).await?;
     let (mut next, mut mark) = follower(kind, &network, lease, KEY).await?;
     let (mut gaps_ms, mut notices) = (Vec::new(), Vec::new());
@@ -35,7 +35,7 @@ pub(crate) async fn run(plan: &Plan, kind: &Kind) -> anyhow::Result<Found> {
         notices.push(seconds(asked, released) * 1e3);
         std::mem::swap(&mut holder, &mut next);
         if number < count {
-            mark = follow(&mut next, &network, lease, KEY).await?;
+            mark = follow(&mut next, &network, lease, &[KEY.to_owned()]).await?;
         }
     }
     let round_trip_ms = network.log().round_trip_ms();

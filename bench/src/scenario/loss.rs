@@ -34,7 +34,7 @@ pub(crate) struct Found {
 
 pub(crate) async fn run(plan: &Plan, kind: &Kind) -> anyhow::Result<Found> {
     let network = plan.network().await?;
-    let lease = Lease::millis(10_000, 2_500);
+    let lease = Lease::default();
     let mut peer = Peer::start(kind, &network, lease).await?;
     let locks = if plan.quick { 20 } else { 50 };
     let mark = peer.hold(PREFIX, locks, Duration::from_secs(120)).await?;

@@ -26,7 +26,7 @@ pub(crate) struct Found {
 pub(crate) async fn run(plan: &Plan, kind: &Kind) -> anyhow::Result<Found> {
     let lease = Lease::millis(4_000, 1_000);
     let watch = lease.lease * 4;
-    let repetitions = plan.count(1, 10);
+    let repetitions = plan.count(1, kind.repetitions(10, 5));
     let (mut told_after, mut overlaps, mut never_told, mut claimed) = (Vec::new(), Vec::new(), 0, 0);
     for _ in 0..repetitions {
         let network = plan.network().await?;
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     fn look(at: u64, holds: bool) -> Event {
-        Event::Look { at, holds }
+        Event::Look { at, key: KEY.into(), holds }
     }
 
     #[test]

@@ -10,13 +10,20 @@ use std::time::Duration;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use dynamodb_lease::Lease;
-use protocol::{Client, Held, Settings, Told, fail, serve};
+use protocol::{About, Client, Held, Settings, Told, fail, serve};
 
 const VERSION: &str = "0.22.1";
 
 #[tokio::main(worker_threads = 2)]
 async fn main() {
     let settings = Settings::from_env();
+    let client = connect(&settings).await.unwrap_or_else(|error| fail(&error));
+    // It always deletes what it releases, and tells nothing: `is_healthy` has to be asked.
+    let about = About { name: "dynamodb-lease", version: VERSION, offers: &[], promise: None };
+    serve(about, &settings, Leases { client, settings: settings.clone() }).await;
+}
+
+async fn connect(settings: &Settings) -> Result<dynamodb_lease::Client, String> {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static("us-east-1"))
@@ -35,9 +42,7 @@ async fn main() {
         Some(poll) => client.acquire_cooldown(poll),
     };
     let client = client.build_and_check_db(aws_sdk_dynamodb::Client::from_conf(config.build())).await;
-    let client = client.unwrap_or_else(|error| fail(&format!("{error:#}")));
-    // It always deletes what it releases, and tells nothing: `is_healthy` has to be asked.
-    serve("dynamodb-lease", VERSION, &[], &settings, Leases(client)).await;
+    client.map_err(|error| format!("{error:#}"))
 }
 
 fn whole_seconds(lease: Duration) -> u32 {
@@ -47,17 +52,25 @@ fn whole_seconds(lease: Duration) -> u32 {
     }
 }
 
-struct Leases(dynamodb_lease::Client);
+struct Leases {
+    client: dynamodb_lease::Client,
+    settings: Settings,
+}
 
 impl Client for Leases {
     type Held = Lease;
 
+    /// It names its owners itself.
+    async fn another(&self, _owner: String) -> Result<Self, String> {
+        Ok(Self { client: connect(&self.settings).await?, settings: self.settings.clone() })
+    }
+
     async fn acquire(&self, key: &str) -> Result<Lease, String> {
-        self.0.acquire(key).await.map_err(|error| format!("{error:#}"))
+        self.client.acquire(key).await.map_err(|error| format!("{error:#}"))
     }
 
     async fn attempt(&self, key: &str) -> Result<Option<Lease>, String> {
-        self.0.try_acquire(key).await.map_err(|error| format!("{error:#}"))
+        self.client.try_acquire(key).await.map_err(|error| format!("{error:#}"))
     }
 }
 

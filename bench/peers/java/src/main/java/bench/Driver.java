@@ -35,6 +35,7 @@ final class Driver {
         case "release/1" -> release(words[1], asked, false);
         case "release/2" -> release(words[1], asked, true);
         case "hold/2" -> hold(words[1], Integer.parseInt(words[2]), asked);
+        case "follow/2" -> follow(words[1], Integer.parseInt(words[2]), asked);
         case "status/0" -> events.status(held.values().stream().filter(item -> !item.isExpired()).count());
         default -> throw new IllegalArgumentException("not a command");
       }
@@ -84,6 +85,25 @@ final class Driver {
           });
     }
     pool.shutdown();
+  }
+
+  /** Each with a client and a thread of its own, which the heartbeats of the others do not share. */
+  private void follow(String key, int count, long asked) {
+    for (int number = 0; number < count; number++) {
+      Locks another = locks.another(number);
+      Thread waits =
+          new Thread(
+              () -> {
+                try {
+                  keep(key, asked, another.acquire(key));
+                } catch (Throwable trouble) {
+                  events.error("follow " + key, trouble);
+                }
+              });
+      waits.setDaemon(true);
+      waits.start();
+    }
+    events.following(System.nanoTime(), asked, key, count);
   }
 
   /** A look that changes its answer, or comes after a pause, is told. What is not held any more is not looked at again. */

@@ -60,6 +60,17 @@ final class Events {
         });
   }
 
+  void following(long at, long asked, String key, int count) {
+    print(
+        "following",
+        at,
+        line -> {
+          line.writeNumberField("asked", asked);
+          line.writeStringField("key", key);
+          line.writeNumberField("count", count);
+        });
+  }
+
   void lost(long at, String key) {
     print("lost", at, line -> line.writeStringField("key", key));
   }

@@ -49,6 +49,11 @@ final class Locks {
                 .build());
   }
 
+  /** A client of its own with the same settings and another name. */
+  Locks another(int number) {
+    return new Locks(settings.ownedBy(settings.owner() + "-" + number));
+  }
+
   /** Of the client that really runs, rather than of the one that was asked for. */
   static String version() throws IOException {
     try (InputStream stream =

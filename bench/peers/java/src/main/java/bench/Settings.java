@@ -28,6 +28,10 @@ record Settings(
         Optional.ofNullable(environment.get("PEER_ATTEMPT_TIMEOUT_MS")).map(Long::valueOf).map(Duration::ofMillis));
   }
 
+  Settings ownedBy(String another) {
+    return new Settings(endpoint, table, another, leaseMs, heartbeatMs, lookMs, pollMs, attemptTimeout);
+  }
+
   private static String required(Map<String, String> environment, String name) {
     String value = environment.get(name);
     if (value == null) {
