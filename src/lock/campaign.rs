@@ -16,9 +16,9 @@ use crate::error::{Error, ErrorKind};
 use crate::protocol::{Candidate, Consistency, Holder, Moment, Next, Noted, Phase, SentAt, Version};
 use crate::store::{DataChange, DurationText, Fill};
 
-struct Campaign {
+struct Campaign<'a> {
     context: Arc<Context>,
-    request: Request,
+    request: &'a mut Request,
     candidate: Candidate,
     looked: bool,
     last_error: Option<Error>,
@@ -39,11 +39,24 @@ enum Waited {
 /// Acquires, answers, and then holds until the release is over: one task for one acquisition.
 ///
 /// If the asking side goes away, at whatever moment, a claim under way is taken back.
-pub(super) async fn campaign(
+pub(super) async fn acquire(
     context: Arc<Context>,
-    request: Request,
-    mut answer: oneshot::Sender<Answer>,
+    mut request: Box<Request>,
+    answer: oneshot::Sender<Answer>,
 ) -> Option<Unsettled> {
+    let _following = context.follow(&request.key);
+    // The campaign is over before the hold begins, which takes its place in memory.
+    let (tenure, answer) = campaign(context, &mut request, answer).await?;
+    hold(tenure, &request, answer).await
+}
+
+/// Looks, waits and claims until the lock is won, with whoever is still to be told; `None` when that was done, or nobody
+/// wants it any more.
+async fn campaign(
+    context: Arc<Context>,
+    request: &mut Request,
+    mut answer: oneshot::Sender<Answer>,
+) -> Option<(Box<Tenure>, oneshot::Sender<Answer>)> {
     let settings = &context.settings;
     let create_first = settings.delete_on_release && request.creation == Creation::Allowed;
     let poll = request.refresh.unwrap_or(settings.timing.poll());
@@ -52,7 +65,6 @@ pub(super) async fn campaign(
     // Locks are mostly let go of without a word, which those who poll see sooner; and who only watches wants to see everything.
     let follows = request.patience == Patience::Election && !matches!(request.candidacy, Candidacy::Never);
     let candidate = if follows { candidate.phase_locked() } else { candidate };
-    let _following = context.follow(&request.key);
     let end = if let Patience::Until(end) = request.patience { Some(end) } else { None };
     let mut campaign = Campaign { context, request, candidate, looked: false, last_error: None, end };
     loop {
@@ -75,9 +87,9 @@ pub(super) async fn campaign(
                 return None;
             }
         };
-        let mut tenure = campaign.begin_claim(base, token);
+        let mut tenure = Box::new(campaign.begin_claim(base, token));
         match campaign.claim(&mut tenure, &mut answer).await {
-            Claim::Won => return hold(tenure, &campaign.request, answer).await,
+            Claim::Won => return Some((tenure, answer)),
             Claim::TryAgain => {}
             Claim::GiveUp(Some(error)) => {
                 campaign.last_error = Some(error);
@@ -109,7 +121,7 @@ enum Claim {
 /// After so many failed writes a claim is taken back, and the record looked at again.
 const CLAIM_TRIES: u32 = 3;
 
-impl Campaign {
+impl Campaign<'_> {
     fn now(&self) -> Moment {
         self.context.clock.now()
     }
@@ -345,7 +357,8 @@ impl Campaign {
                 () = unwanted(&given_up, answer) => return Claim::GiveUp(None),
                 () = closing.cancelled() => return Claim::GiveUp(Some(self.closed())),
                 () = out_of_time => return Claim::GiveUp(Some(self.too_slow())),
-                sealed = fencing::seal(&context, &self.request.key, tenure) => sealed,
+                // Boxed: most clients seal nothing, and each of their locks would keep room for it.
+                sealed = Box::pin(fencing::seal(&context, &self.request.key, tenure)) => sealed,
             };
             if let Err(error) = sealed {
                 self.failed(error.retold());
