@@ -243,11 +243,15 @@ impl Store {
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
     }
 
-    async fn fetch(&self, request: GetItemFluentBuilder) -> Result<Option<Item>, Error> {
-        let _permit = self.permit().await?;
-        let output = boxed(request.send()).await.map_err(|error| classify(Op::GetItem, &self.schema.table, error))?;
-        self.spent(Op::GetItem, output.consumed_capacity());
-        Ok(output.item)
+    /// No `async fn`: that would keep room for the request beside its future.
+    fn fetch(&self, request: GetItemFluentBuilder) -> impl Future<Output = Result<Option<Item>, Error>> + Send {
+        let answer = boxed(request.send());
+        async move {
+            let _permit = self.permit().await?;
+            let output = answer.await.map_err(|error| classify(Op::GetItem, &self.schema.table, error))?;
+            self.spent(Op::GetItem, output.consumed_capacity());
+            Ok(output.item)
+        }
     }
 
     /// Reads the record.

@@ -1,10 +1,13 @@
-//! Acquiring: look, wait, claim. Runs on the keeper; whoever asked only awaits the answer.
+//! Acquiring: look, wait, claim (`claim.rs`). Runs on the keeper; whoever asked only awaits the answer.
 
-use std::pin::pin;
+mod claim;
+
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+
+use claim::{Claim, finish};
 
 use super::context::{Context, Note};
 use super::fencing::{self, Fencing};
@@ -13,12 +16,12 @@ use super::hold::hold;
 use super::request::{Answer, Candidacy, Creation, Patience, Reentry, Request};
 use super::tenure::{Tenure, Unsettled};
 use crate::error::{Error, ErrorKind};
-use crate::protocol::{Candidate, Consistency, Holder, Moment, Next, Noted, Phase, SentAt, Version};
-use crate::store::{DataChange, DurationText, Fill};
+use crate::protocol::{Candidate, Consistency, Moment, Next, SentAt, Version};
+use crate::store::DurationText;
 
-struct Campaign {
+struct Campaign<'a> {
     context: Arc<Context>,
-    request: Request,
+    request: &'a mut Request,
     candidate: Candidate,
     looked: bool,
     last_error: Option<Error>,
@@ -39,11 +42,24 @@ enum Waited {
 /// Acquires, answers, and then holds until the release is over: one task for one acquisition.
 ///
 /// If the asking side goes away, at whatever moment, a claim under way is taken back.
-pub(super) async fn campaign(
+pub(super) async fn acquire(
     context: Arc<Context>,
-    request: Request,
-    mut answer: oneshot::Sender<Answer>,
+    mut request: Box<Request>,
+    answer: oneshot::Sender<Answer>,
 ) -> Option<Unsettled> {
+    let _following = context.follow(&request.key);
+    // The campaign is over before the hold begins, which takes its place in memory.
+    let (tenure, answer) = campaign(context, &mut request, answer).await?;
+    hold(tenure, &request, answer).await
+}
+
+/// Looks, waits and claims until the lock is won, with whoever is still to be told; `None` when that was done, or nobody
+/// wants it any more.
+async fn campaign(
+    context: Arc<Context>,
+    request: &mut Request,
+    mut answer: oneshot::Sender<Answer>,
+) -> Option<(Box<Tenure>, oneshot::Sender<Answer>)> {
     let settings = &context.settings;
     let create_first = settings.delete_on_release && request.creation == Creation::Allowed;
     let poll = request.refresh.unwrap_or(settings.timing.poll());
@@ -52,7 +68,6 @@ pub(super) async fn campaign(
     // Locks are mostly let go of without a word, which those who poll see sooner; and who only watches wants to see everything.
     let follows = request.patience == Patience::Election && !matches!(request.candidacy, Candidacy::Never);
     let candidate = if follows { candidate.phase_locked() } else { candidate };
-    let _following = context.follow(&request.key);
     let end = if let Patience::Until(end) = request.patience { Some(end) } else { None };
     let mut campaign = Campaign { context, request, candidate, looked: false, last_error: None, end };
     loop {
@@ -75,9 +90,9 @@ pub(super) async fn campaign(
                 return None;
             }
         };
-        let mut tenure = campaign.begin_claim(base, token);
+        let mut tenure = Box::new(campaign.begin_claim(base, token));
         match campaign.claim(&mut tenure, &mut answer).await {
-            Claim::Won => return hold(tenure, &campaign.request, answer).await,
+            Claim::Won => return Some((tenure, answer)),
             Claim::TryAgain => {}
             Claim::GiveUp(Some(error)) => {
                 campaign.last_error = Some(error);
@@ -99,17 +114,7 @@ async fn unwanted(given_up: &CancellationToken, answer: &mut oneshot::Sender<Ans
     }
 }
 
-enum Claim {
-    Won,
-    TryAgain,
-    /// With the error that ended it, or `None` when nobody wants it any more.
-    GiveUp(Option<Error>),
-}
-
-/// After so many failed writes a claim is taken back, and the record looked at again.
-const CLAIM_TRIES: u32 = 3;
-
-impl Campaign {
+impl Campaign<'_> {
     fn now(&self) -> Moment {
         self.context.clock.now()
     }
@@ -281,129 +286,11 @@ impl Campaign {
         }
     }
 
-    fn begin_claim(&self, base: Option<Version>, token: u64) -> Tenure {
-        let settings = &self.context.settings;
-        let vouched = self.is_vouched_for(base.as_ref());
-        let fill = Fill {
-            owner: settings.owner.clone(),
-            text: self.text_over(base.as_ref()),
-            data: self.request.data.clone(),
-            attributes: self.request.attributes.clone(),
-            acquired_at: self.context.clock.wall_text(),
-            token: fencing::token_change(settings.fencing, vouched),
-            sealed: None,
-            delete_on_release: settings.delete_on_release,
-        };
-        let holder = Holder::claim(base, token, settings.terms(settings.timing), self.now());
-        let watcher = Arc::clone(&self.request.watcher);
-        Tenure::new(Arc::clone(&self.context), self.request.key.clone(), holder, vouched, fill, watcher)
-    }
-
-    async fn claim(&mut self, tenure: &mut Tenure, answer: &mut oneshot::Sender<Answer>) -> Claim {
-        let (closing, given_up) = (self.context.closing.clone(), self.request.given_up.clone());
-        while tenure.phase() == Phase::Claiming {
-            let out_of_time = self.out_of_time();
-            tokio::select! { biased;
-                () = unwanted(&given_up, answer) => return Claim::GiveUp(None),
-                () = closing.cancelled() => return Claim::GiveUp(Some(self.closed())),
-                () = out_of_time => return Claim::GiveUp(tenure.last_error.take().or_else(|| Some(self.too_slow()))),
-                () = tenure.turn() => {}
-            }
-            if let Some(error) = tenure.last_error.take() {
-                self.looked = true;
-                let transient = error.kind().is_transient();
-                self.candidate.failed(transient, self.now(), self.context.entropy.spread());
-                let tries = if self.request.patience == Patience::Try { 1 } else { CLAIM_TRIES };
-                if !transient || tenure.holder().misses() >= tries {
-                    self.request.watcher.note(Note::Claimed { outcome: "failed" });
-                    return Claim::GiveUp(Some(error));
-                }
-            }
-        }
-        if tenure.phase() == Phase::Holding {
-            return self.won(tenure, answer).await;
-        }
-        self.request.watcher.note(Note::Claimed { outcome: "refused" });
-        self.looked = true;
-        let noted = if tenure.phase() == Phase::Refused { tenure.last_noted } else { Noted::Same };
-        let now = self.now();
-        self.candidate.refused(noted, now);
-        if tenure.phase() == Phase::Refused { Claim::TryAgain } else { Claim::GiveUp(Some(self.too_slow())) }
-    }
-
-    /// The claim came through. Where tokens come from a fence record, the lock is handed out only with a sealed one.
-    async fn won(&mut self, tenure: &mut Tenure, answer: &mut oneshot::Sender<Answer>) -> Claim {
-        if self.context.settings.fencing == Fencing::FenceRecord {
-            let (context, closing) = (Arc::clone(&self.context), self.context.closing.clone());
-            let given_up = self.request.given_up.clone();
-            if self.request.patience == Patience::Try {
-                // One look, one claim, one operation to seal it.
-                self.end = Some(self.now().after(context.settings.timing.operation_timeout()));
-            }
-            let out_of_time = self.out_of_time();
-            let sealed = tokio::select! { biased;
-                () = unwanted(&given_up, answer) => return Claim::GiveUp(None),
-                () = closing.cancelled() => return Claim::GiveUp(Some(self.closed())),
-                () = out_of_time => return Claim::GiveUp(Some(self.too_slow())),
-                sealed = fencing::seal(&context, &self.request.key, tenure) => sealed,
-            };
-            if let Err(error) = sealed {
-                self.failed(error.retold());
-                self.request.watcher.note(Note::Claimed { outcome: "failed" });
-                return Claim::GiveUp(Some(error));
-            }
-            let now = self.now();
-            tenure.holder().expire(now);
-            if tenure.phase() != Phase::Holding {
-                return Claim::GiveUp(Some(self.too_slow()));
-            }
-        }
-        self.request.watcher.note(Note::Claimed { outcome: "acquired" });
-        Claim::Won
-    }
-
-    /// Takes back a claim that failed: it may have been applied, and would block the key for a lease. In an outage that takes
-    /// as long, so whoever asked is answered as soon as there is no time for another claim; `None` when that was done.
-    async fn take_back(
-        &mut self,
-        tenure: &mut Tenure,
-        answer: oneshot::Sender<Answer>,
-    ) -> Option<oneshot::Sender<Answer>> {
-        let election = self.request.patience == Patience::Election;
-        let permanent = self.last_error.as_ref().is_some_and(|error| !error.kind().is_transient());
-        let hopeless = self.request.patience == Patience::Try || permanent;
-        let mut taking_back = pin!(finish(tenure));
-        if election || !hopeless {
-            let out_of_time = self.out_of_time();
-            tokio::select! { biased;
-                () = &mut taking_back => return Some(answer),
-                () = out_of_time, if !election => {}
-            }
-        }
-        let closing = self.context.closing.is_cancelled();
-        let error = self.last_error.take().filter(|_| !closing);
-        // Whoever asked may have gone meanwhile.
-        let _ = answer.send(Err(error.unwrap_or_else(|| if closing { self.closed() } else { self.too_slow() })));
-        taking_back.await;
-        None
-    }
-
     fn closed(&self) -> Error {
         Error::new(ErrorKind::Closed, format!("the lock client was shut down while waiting for {}", self.request.key))
     }
 
     fn too_slow(&self) -> Error {
         Error::new(ErrorKind::Unavailable, format!("DynamoDB answered too slowly to acquire {}", self.request.key))
-    }
-}
-
-/// Takes back a claim that may have been applied.
-async fn finish(tenure: &mut Tenure) {
-    let now = tenure.clock().now();
-    // What it was to store belongs to a lock that nobody got.
-    tenure.set_data(DataChange::Keep);
-    tenure.holder().work_ended(now);
-    while !matches!(tenure.phase(), Phase::Refused | Phase::Ended(_)) {
-        tenure.turn().await;
     }
 }

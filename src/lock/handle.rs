@@ -22,9 +22,10 @@ use crate::timing::Timing;
 pub(crate) enum Control {
     /// The token fires, work drains, then the lock is released.
     Resign(EndReason),
-    /// The same, and the release changes the record as asked.
-    Release { data: DataChange, delete: bool },
-    /// A heartbeat now. Boxed: a queue has room for 32 of the largest of these from the start, for each lock.
+    /// The same, and the release changes the record as asked. Boxed, as the next: a queue has room for 32 of the largest of these
+    /// from the start, for each lock.
+    Release { data: Box<DataChange>, delete: bool },
+    /// A heartbeat now.
     Beat(Box<Beat>),
 }
 
@@ -348,7 +349,7 @@ impl IntoFuture for Release {
             let Lock { shared, _keeper } = lock;
             // Exactly one of several handles that go at the same time is the last.
             let Some(shared) = Arc::into_inner(shared) else { return Ok(ReleaseOutcome::StillHeld) };
-            let _ = shared.control.send(Control::Release { data, delete });
+            let _ = shared.control.send(Control::Release { data: Box::new(data), delete });
             Ok(shared.cell.outcome().await)
         })
     }

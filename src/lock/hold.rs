@@ -44,7 +44,7 @@ impl Drop for Guard {
 }
 
 struct Hold<'a> {
-    tenure: Tenure,
+    tenure: Box<Tenure>,
     request: &'a Request,
     cell: Arc<LeaseCell>,
     /// An end that has been announced: when, and why.
@@ -69,7 +69,11 @@ struct Hold<'a> {
 type Asking = oneshot::Sender<Result<(), Error>>;
 
 /// Hands the lock out and looks after it until its release is over. Gives back what a shutdown could not release.
-pub(super) async fn hold(mut tenure: Tenure, request: &Request, answer: oneshot::Sender<Answer>) -> Option<Unsettled> {
+pub(super) async fn hold(
+    mut tenure: Box<Tenure>,
+    request: &Request,
+    answer: oneshot::Sender<Answer>,
+) -> Option<Unsettled> {
     let holder = tenure.holder();
     let (until, token) = (holder.held_until()?, holder.token());
     let cell = Arc::new(LeaseCell::new(tenure.clock(), token, until));
@@ -203,7 +207,7 @@ impl Hold<'_> {
             None => self.leave(EndReason::Resigned),
             Some(Control::Resign(reason)) => self.leave(reason),
             Some(Control::Release { data, delete }) => {
-                self.tenure.set_release(data, delete);
+                self.tenure.set_release(*data, delete);
                 self.leave(EndReason::Resigned);
             }
             Some(Control::Beat(beat)) => {

@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::campaign::campaign;
+use super::campaign::acquire;
 use super::context::Context;
 use super::request::{Answer, Request};
 use super::tenure::Unsettled;
@@ -186,7 +186,7 @@ async fn keep(
         tokio::select! { biased;
             command = commands.recv() => match command {
                 Some(Command::Acquire(request, answer)) => {
-                    tasks.spawn(campaign(Arc::clone(&context), *request, answer));
+                    tasks.spawn(acquire(Arc::clone(&context), request, answer));
                 }
                 Some(Command::Call(call)) => {
                     calls.spawn(call);

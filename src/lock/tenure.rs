@@ -24,7 +24,7 @@ enum Answer {
     Read(Result<Found, Error>),
 }
 
-/// One acquisition on its way from claim to release.
+/// One acquisition on its way from claim to release. Handed on in a box: each future on the way would keep room for it.
 pub(super) struct Tenure {
     context: Arc<Context>,
     key: Key,
@@ -45,7 +45,7 @@ pub(super) struct Tenure {
 /// What a shutdown could not release, and its place in the report.
 pub(super) struct Unsettled {
     pub(super) place: usize,
-    pub(super) tenure: Tenure,
+    pub(super) tenure: Box<Tenure>,
 }
 
 impl Unsettled {
