@@ -4,6 +4,8 @@ use super::*;
 
 /// I7: requests of one node in the whole run stay below what its timing allows, and this for each term.
 const PER_TERM: u64 = 12;
+/// The same for each end that somebody announces: followers look often then.
+const PER_END: u64 = 20;
 /// How late a timer may fire, and the keeper's look after a suspend.
 const LATE: u64 = 2_000_000;
 
@@ -136,14 +138,16 @@ impl World {
         }
     }
 
-    /// I7: nobody asks more than its timing allows: polls or heartbeats, retries at a quarter of a heartbeat.
+    /// I7: nobody asks more than its timing allows: polls or heartbeats, retries at a quarter of a heartbeat; and more around an
+    /// announced end.
     pub(super) fn check_budget(&mut self) {
         for index in 0..self.nodes.len() {
             let node = &self.nodes[index];
             let timings = [Some(node.timing), Some(self.scenario.settings[index].timing), self.scenario.rollout];
             let fastest = |timing: Timing| timing.poll().min(timing.heartbeat() / 4) / 2;
             let fastest = timings.into_iter().flatten().map(fastest).min().unwrap_or_default();
-            let allowed = self.end / nanos(fastest).max(1) + PER_TERM * node.led + 50;
+            let often = PER_TERM * node.led + PER_END * self.tally.counts.announced;
+            let allowed = self.end / nanos(fastest).max(1) + often + 50;
             let requests = node.requests;
             if requests > allowed {
                 self.fail(format!("I7: node {index} sent {requests} requests, {allowed} are allowed"));
