@@ -43,7 +43,7 @@ pub(crate) struct Pace {
     locks: bool,
     schedule: Option<Schedule>,
     ends: Option<Ends>,
-    /// The last look, and how much time has not been used for looks: each takes a poll period of it.
+    /// Where heartbeats are followed: the last look, and how much time has not been used for looks, each of which takes a poll period.
     last: Option<Moment>,
     unused: Duration,
     /// The next look is one for an announced end. It takes nothing of that, having a bound of its own: the next schedule is to be found.
@@ -78,10 +78,13 @@ impl Pace {
         is_new: bool,
     ) -> Moment {
         let SentAt(sent) = sent;
-        let last = self.last.replace(sent);
-        let since_last = last.map_or(Duration::ZERO, |last| sent.since(last));
-        let used = if self.hasty { Duration::ZERO } else { self.poll };
-        self.unused = (self.unused + since_last).min(self.poll.saturating_mul(BURST)).saturating_sub(used);
+        let last = self.last;
+        if self.locks {
+            self.last = Some(sent);
+            let since_last = last.map_or(Duration::ZERO, |last| sent.since(last));
+            let used = if self.hasty { Duration::ZERO } else { self.poll };
+            self.unused = (self.unused + since_last).min(self.poll.saturating_mul(BURST)).saturating_sub(used);
+        }
         let of = held.filter(|_| self.locks).and_then(|(found, _)| Some((found.token, found.plan.heartbeat?)));
         let is_another = self.schedule.as_ref().map(Schedule::of) != of;
         if is_another {
