@@ -60,6 +60,10 @@ bench-core *FLAGS:
     cargo bench -p dynamo-elector-sim --bench steps -- {{FLAGS}}
     cargo bench -p dynamo-elector --bench core -- {{FLAGS}}
 
+# Instructions of the core's steps within their limits, counted by Valgrind, which Debian's package brings where it is missing.
+counts:
+    CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}" .ci/counts
+
 # Every interleaving within bounds that take some minutes.
 model:
     cargo run --release -p dynamo-elector-sim -- model

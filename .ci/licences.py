@@ -16,11 +16,11 @@ packages = [
 
 
 def fits(expression: str) -> bool:
-    """An SPDX expression: one of the alternatives must be allowed whole."""
+    """An SPDX expression, whose operators are all upper or all lower case: one of the alternatives must be allowed whole."""
     expression = expression.replace("/", " OR ").replace("(", " ").replace(")", " ")
     return any(
-        all(part.strip() in allowed for part in re.split(r"\s+AND\s+", choice))
-        for choice in re.split(r"\s+OR\s+", expression)
+        all(part.strip() in allowed for part in re.split(r"\s+(?:AND|and)\s+", choice))
+        for choice in re.split(r"\s+(?:OR|or)\s+", expression)
     )
 
 

@@ -6,7 +6,7 @@ mod protocol;
 
 use std::time::Duration;
 
-use divan::{Bencher, black_box};
+use divan::Bencher;
 use protocol::{
     Absence, Candidate, Consistency, Holder, Moment, Observation, Plan, ReceivedAt, Renewal, Reply, Seen, SentAt,
     Sighting, Terms, Version, Writer,
@@ -50,18 +50,17 @@ fn look(bencher: Bencher) {
     let mut now = Moment::from_nanos(1_000_000_000);
     let plan = Plan { heartbeat: Some(HEARTBEAT), ending: None };
     let lease = Duration::from_secs(10);
-    let seen = [0, 1].map(|number| {
+    let mut heartbeats = (0_u64..).map(|number| {
+        // Each a new one: what was seen before would be taken for the past.
         let version = Version::new(format!("version {number}"));
         Seen::Record(Sighting { version, lease, released: false, writer: Writer::Ours, token: Some(7), plan })
     });
     let mut known = Observation::default();
     let mut candidate = Candidate::new(Duration::from_secs(1), lease, Absence::WaitsOutLease, false).phase_locked();
-    let mut turn = 0;
-    bencher.bench_local(|| {
-        turn ^= 1;
-        known.observe(seen[turn].clone(), SentAt(now), ReceivedAt(now), Consistency::Eventual);
+    bencher.with_inputs(|| heartbeats.next()).bench_local_values(|seen| {
+        known.observe(seen?, SentAt(now), ReceivedAt(now), Consistency::Eventual);
         candidate.answered(&known, SentAt(now), now);
         now = now.after(HEARTBEAT);
-        black_box(candidate.next(&known, now))
+        Some(candidate.next(&known, now))
     });
 }
