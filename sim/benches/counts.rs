@@ -93,7 +93,7 @@ fn following() -> Follower {
 }
 
 // Observe, answered, next: all that a look asks of the core.
-#[library_benchmark(config = at_most(1_390))]
+#[library_benchmark(config = at_most(1_480))]
 #[bench::following(following())]
 fn looks(mut follower: Follower) -> Follower {
     for number in STEPS..2 * STEPS {
