@@ -34,6 +34,10 @@ fn panel<'a>(results: &'a Results, title: &'static str, points: Points, value: f
 }
 
 pub(super) fn section(results: &Results) -> String {
+    if results.clients.iter().all(|client| client.growth.is_none()) {
+        // Nor is anything drawn that could be shown.
+        return "## Growth\n\nNot run.\n".into();
+    }
     let stopped: String = results
         .clients
         .iter()
@@ -95,6 +99,13 @@ fn on_schedule(point: &Point) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_measured_shows_no_chart() {
+        let results = Results { clients: vec![Client::default()], ..Results::default() };
+        let section = section(&results);
+        assert!(section.contains("Not run.") && !section.contains(".svg"), "{section}");
+    }
 
     #[test]
     fn growth_is_told_from_one_number_to_the_next() {
