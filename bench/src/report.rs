@@ -150,7 +150,8 @@ fn failover(results: &Results) -> String {
     table.row("from the crash until told, mean, s", |found| format!("{:.2}", found.from_kill_until_told.mean));
     section(
         "Fail-over after a crash",
-        "Lease 4 s, heartbeat 1 s; the holder gets SIGKILL at a random moment, one other has waited for three and a half to four and a half heartbeats since its first look. From the end of its lease (when its last \
+        "Lease 4 s, heartbeat 1 s; the holder gets SIGKILL at a random moment, one other has waited for three and a half to \
+         four and a half heartbeats since its first look. From the end of its lease (when its last \
          heartbeat was applied, plus the lease) until the take-over was applied. A negative figure would be a take-over before the end of \
          the lease.\n\n![Distribution of fail-over times](benchmarks/failover.svg)",
         &table,

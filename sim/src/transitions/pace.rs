@@ -9,6 +9,14 @@ fn planned(name: &str, beat: Option<u64>, ending: Option<u64>) -> Seen {
     Seen::Record(Sighting { plan: Plan { heartbeat: beat.map(ms), ending: ending.map(ms) }, ..sighting(name) })
 }
 
+/// The record in this term.
+fn of(token: u64, seen: Seen) -> Seen {
+    match seen {
+        Seen::Record(found) => Seen::Record(Sighting { token: Some(token), ..found }),
+        other => other,
+    }
+}
+
 /// A follower, what it knows, and how many looks it has had.
 struct Follower {
     candidate: Candidate,
@@ -20,6 +28,11 @@ impl Follower {
     fn new() -> Self {
         let candidate = Candidate::new(ms(POLL), ms(L), Absence::WaitsOutLease, false).phase_locked();
         Self { candidate, known: Observation::default(), looks: 0 }
+    }
+
+    /// The same one, to try something else with it.
+    fn fork(&self) -> Self {
+        Self { candidate: self.candidate.clone(), known: self.known.clone(), looks: 0 }
     }
 
     /// A look, sent then and answered 10 ms later: when the next one comes.
@@ -145,7 +158,7 @@ fn a_renewal_between_two_polls_is_searched_for_and_closed_in_on() {
     ] {
         if sent == 7_217 {
             // Or by the first look of a search, if a little late.
-            let mut other = Follower { candidate: follower.candidate.clone(), known: follower.known.clone(), looks: 0 };
+            let mut other = follower.fork();
             assert_eq!(other.looks(7_227, planned("d", Some(2_500), None)), 7_227 + 2_500 - 45);
         }
         assert_eq!(follower.looks(sent, planned(name, Some(2_500), None)), next, "after the look at {sent}");
@@ -204,7 +217,7 @@ fn a_long_schedule_is_looked_at_in_between() {
     assert_eq!(next, found + 10 + 5_000);
     // What it shows there, new or not, does not move what is known of the schedule.
     for name in ["v8", "off the schedule"] {
-        let mut follower = Follower { candidate: follower.candidate.clone(), known: follower.known.clone(), looks: 0 };
+        let mut follower = follower.fork();
         let aimed = follower.looks(next, planned(name, Some(10_000), None));
         assert!(aimed.abs_diff(found + 10_000) <= 20, "{name}: {aimed}");
     }
@@ -256,7 +269,7 @@ fn a_holder_that_lets_go_is_looked_at_often_and_ever_less_so() {
     assert!(pauses.len() < 110, "{} looks in a minute", pauses.len());
     // Nor does another way to beat.
     for beat in [None, Some(4_000)] {
-        let mut follower = Follower { candidate: follower.candidate.clone(), known: follower.known.clone(), looks: 0 };
+        let mut follower = follower.fork();
         let next = follower.looks(sent, planned("other", beat, Some(0)));
         assert!(next >= sent + 500, "{beat:?}: {next}");
     }
@@ -297,14 +310,10 @@ fn an_end_announced_just_before_a_heartbeat_is_counted_from_that() {
 
 #[test]
 fn the_next_schedule_is_found_whatever_the_last_end_took() {
-    let of = |token, name: &str, ending: Option<u64>| match planned(name, Some(2_500), ending) {
-        Seen::Record(found) => Seen::Record(Sighting { token: Some(token), ..found }),
-        other => other,
-    };
     let mut follower = Follower::new();
     let mut sent = 900;
     while sent < 10_000 {
-        sent = follower.looks(sent, of(7, "going", Some(0)));
+        sent = follower.looks(sent, of(7, planned("going", Some(2_500), Some(0))));
     }
     assert!(follower.looks > 30, "{} looks", follower.looks);
     // It is renewed at 12,600, 15,100, …: the first is polled for, the next one searched for.
@@ -313,7 +322,7 @@ fn the_next_schedule_is_found_whatever_the_last_end_took() {
     while seen < 3 {
         last = sent;
         seen = (sent + 5 - 10_100) / 2_500;
-        sent = follower.looks(sent, of(8, &format!("v{seen}"), None));
+        sent = follower.looks(sent, of(8, planned(&format!("v{seen}"), Some(2_500), None)));
     }
     assert!(last - 17_600 <= 100, "{last}");
     assert!(follower.looks <= 18, "{} looks", follower.looks);
@@ -321,21 +330,17 @@ fn the_next_schedule_is_found_whatever_the_last_end_took() {
 
 #[test]
 fn the_schedule_of_another_term_is_another_one() {
-    let of = |token, name: &str| match planned(name, Some(2_500), None) {
-        Seen::Record(found) => Seen::Record(Sighting { token: Some(token), ..found }),
-        other => other,
-    };
     let mut follower = Follower::new();
     let (mut next, mut renewals) = (900, 0);
     while renewals < 12 {
         let version = (next + 5 - 100) / 2_500;
-        next = follower.looks(next, of(7, &format!("v{version}")));
+        next = follower.looks(next, of(7, planned(&format!("v{version}"), Some(2_500), None)));
         renewals = version;
     }
     assert!(next > 30_000 && (next + 5 - 100) % 2_500 <= 40, "{next}");
     // Between two renewals: nothing to be learnt, had there not been another acquisition.
-    let mut same = Follower { candidate: follower.candidate.clone(), known: follower.known.clone(), looks: 0 };
+    let mut same = follower.fork();
     let between = next - 1_000;
-    assert_eq!(same.looks(between, of(7, "between")), next);
-    assert_eq!(follower.looks(between, of(8, "taken")), between + 10 + POLL);
+    assert_eq!(same.looks(between, of(7, planned("between", Some(2_500), None))), next);
+    assert_eq!(follower.looks(between, of(8, planned("taken", Some(2_500), None))), between + 10 + POLL);
 }
