@@ -12,7 +12,7 @@ use super::{Fill, Key, Schema, Store};
 use crate::protocol::{Plan, Version, Write, WriteKind};
 
 /// More than any map of a request holds twice over: what grows is the SDK's.
-const MOST: u64 = 48;
+const MOST: u64 = 42;
 
 #[test]
 fn building_a_renewal_allocates_little() {

@@ -11,7 +11,7 @@ use super::{DataChange, Fill, TokenChange};
 use crate::protocol::{Version, Write, WriteKind, Writer};
 
 /// The placeholders of one request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Expression {
     pub(super) update: String,
     pub(super) condition: String,
@@ -22,9 +22,23 @@ pub(super) struct Expression {
 }
 
 impl Expression {
+    /// With room for what a heartbeat needs, so that nothing has to grow in it.
+    fn new() -> Self {
+        const PLACEHOLDERS: usize = 7;
+        const CHANGES: usize = 96;
+        Self {
+            update: String::new(),
+            condition: String::new(),
+            names: HashMap::with_capacity(PLACEHOLDERS),
+            values: HashMap::with_capacity(PLACEHOLDERS),
+            set: String::with_capacity(CHANGES),
+            remove: String::new(),
+        }
+    }
+
     /// The update and the condition of a write (R3).
     pub(super) fn of(write: &Write, fill: &Fill, partition_key: &str) -> Self {
-        let mut this = Self::default();
+        let mut this = Self::new();
         this.condition(write, partition_key);
         if !(write.kind == WriteKind::Release && fill.delete_on_release) {
             this.changes(write, fill);
@@ -35,7 +49,7 @@ impl Expression {
 
     /// `version IN (…)`, for a renewal only while nobody released the record, for a creation also when absent.
     fn condition(&mut self, write: &Write, partition_key: &str) {
-        let mut versions = String::new();
+        let mut versions = String::with_capacity(32);
         for (index, version) in write.names.iter().enumerate() {
             let placeholder = format!(":known{index}");
             comma(&mut versions).push_str(&placeholder);
@@ -136,7 +150,7 @@ impl Expression {
     /// renews, so its version is changed under it, by `anew`. Without our stamp: what that client left in our attributes
     /// must not be believed now, and may not even be readable.
     pub(super) fn force_release(seen: &Version, anew: Option<&Version>) -> Self {
-        let mut this = Self::default();
+        let mut this = Self::new();
         this.only_at(text(seen.as_str()), anew.is_some());
         if let Some(version) = anew {
             this.set("#version", attribute::VERSION, ":version", text(version.as_str()));
@@ -148,7 +162,7 @@ impl Expression {
 
     /// What an operator writes: a released record in place of one that could not be read.
     pub(super) fn repair(mend: &Mend, version: &Version, partition_key: &str) -> Self {
-        let mut this = Self::default();
+        let mut this = Self::new();
         match &mend.seen {
             Some(seen) => this.only_at(seen.clone(), true),
             None => {
@@ -180,7 +194,7 @@ impl Expression {
     ///
     /// Our stamp goes only where it was: what another client wrote back may be an old number, and nobody vouches for it.
     pub(super) fn retire(seen: &Version, writer: Writer, version: &Version, remove: &[String]) -> Self {
-        let mut this = Self::default();
+        let mut this = Self::new();
         this.only_at(text(seen.as_str()), true);
         this.name("#released", attribute::RELEASED);
         this.condition.push_str(" AND attribute_exists(#released)");
@@ -200,7 +214,7 @@ impl Expression {
     /// Seals the fence record with a token above all before it. `version` tells our own write, whose reply
     /// was lost, from another's with the same number.
     pub(super) fn seal(token: u64, version: &Version, owner: &str, lease: &str) -> Self {
-        let mut this = Self::default();
+        let mut this = Self::new();
         this.token(token);
         this.set("#version", attribute::VERSION, ":version", text(version.as_str()));
         // The rest is there so that listings of other clients do not trip over it.
@@ -214,7 +228,7 @@ impl Expression {
 
     /// Holds while `token` is the number that was sealed last.
     pub(super) fn sealed(token: u64) -> Self {
-        let mut this = Self::default();
+        let mut this = Self::new();
         this.name("#token", attribute::TOKEN);
         this.values.insert(":token".into(), AttributeValue::N(token.to_string()));
         this.condition = "#token = :token".into();

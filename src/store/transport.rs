@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::config::interceptors::{
 use aws_sdk_dynamodb::config::retry::{RetryConfig, RetryPartition};
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
-    Builder, ConfigBag, IdentityCache, Intercept, RuntimeComponents, StalledStreamProtectionConfig,
+    Builder, ConfigBag, IdentityCache, Intercept, RuntimeComponents, SharedInterceptor, StalledStreamProtectionConfig,
 };
 use aws_smithy_types::body::SdkBody;
 use http_body_util::Limited;
@@ -32,7 +32,7 @@ pub(crate) fn sdk_config(config: &Config, operation: Duration, attempt: Duration
         .with_max_attempts(MAX_ATTEMPTS)
         .with_initial_backoff(attempt / 10)
         .with_max_backoff(attempt / 2);
-    config
+    let mut config = config
         .to_builder()
         .timeout_config(timeouts)
         .retry_config(retries)
@@ -40,8 +40,10 @@ pub(crate) fn sdk_config(config: &Config, operation: Duration, attempt: Duration
         // The cache holds a lock across a refresh; sharing it with a blocked runtime would stall renewals.
         .identity_cache(IdentityCache::lazy().load_timeout(operation).build())
         // It judges throughput; requests of a kilobyte have none worth judging.
-        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        .interceptor(Answers)
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    // Permanent: the SDK would ask at each of an operation's steps whether somebody had disabled it.
+    config.push_interceptor(SharedInterceptor::permanent(Answers));
+    config
 }
 
 /// The longest answer that is read: the SDK holds all of it in memory. A page of DynamoDB is 1 MB of items and an item at
