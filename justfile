@@ -55,12 +55,12 @@ loss HOURS="1000":
 storm FOLLOWERS="200":
     cargo run --release -p dynamo-elector-sim -- storm {{FOLLOWERS}}
 
-# What steps of the core, validity and a heartbeat through the SDK take, on a quiet machine; fails if `is_valid` costs more than a clock read and a half.
+# What steps of the core take, validity, and a heartbeat beyond the SDK, on a quiet machine; fails if `is_valid` takes more than 1.5 clock reads, or a heartbeat or a read more than 5 µs of ours.
 bench-core *FLAGS:
     cargo bench -p dynamo-elector-sim --bench steps -- {{FLAGS}}
     cargo bench -p dynamo-elector --bench core -- {{FLAGS}}
 
-# Instructions of the core's steps within their limits, counted by Valgrind, which Debian's package brings where it is missing.
+# Instructions of the same within their limits, counted by Valgrind, which Debian's package brings where it is missing.
 counts:
     CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}" .ci/counts
 
