@@ -43,10 +43,11 @@ use crate::error::{Error, ErrorKind};
 use crate::protocol::{Consistency, Moment, Write, WriteKind};
 use expression::Expression;
 use outcome::classify;
-use places::{Place, Places};
+pub(crate) use places::Place;
+use places::Places;
 use record::Item;
 
-/// Requests of one client under way at once. A heartbeat takes tens of milliseconds, so these carry
+/// Requests of one client under way at once, of each of two kinds: heartbeats and releases, and all others. A heartbeat takes tens of milliseconds, so these carry
 /// thousands of locks, and a hundred hung ones leave room for the others.
 const MAX_UNDER_WAY: usize = 256;
 
@@ -220,12 +221,13 @@ impl Store {
         (self.meter)(op, capacity.and_then(ConsumedCapacity::capacity_units).unwrap_or(0.0));
     }
 
-    /// A place among the requests under way.
-    async fn permit(&self) -> Result<Place, Error> {
-        self.place(&self.under_way, Moment::NEVER).await
-    }
-
-    async fn place(&self, places: &Places, by: Moment) -> Result<Place, Error> {
+    /// A place among the requests under way. What serves a lease that is held goes apart, lest followers whose reads hang hold it up,
+    /// and first goes the one that must be done soonest.
+    pub(crate) async fn place(&self, held_until: Option<Moment>) -> Result<Place, Error> {
+        let (places, by) = match held_until {
+            Some(until) => (&self.renewals_under_way, until),
+            None => (&self.under_way, Moment::NEVER),
+        };
         let crowded = || {
             Error::new(
                 ErrorKind::Throttled,
@@ -244,30 +246,34 @@ impl Store {
     }
 
     /// No `async fn`: that would keep room for the request beside its future.
-    fn fetch(&self, request: GetItemFluentBuilder) -> impl Future<Output = Result<Option<Item>, Error>> + Send {
+    fn fetch(
+        &self,
+        request: GetItemFluentBuilder,
+        held_until: Option<Moment>,
+    ) -> impl Future<Output = Result<Option<Item>, Error>> + Send {
         let answer = boxed(request.send());
         async move {
-            let _permit = self.permit().await?;
+            let _place = self.place(held_until).await?;
             let output = answer.await.map_err(|error| classify(Op::GetItem, &self.schema.table, error))?;
             self.spent(Op::GetItem, output.consumed_capacity());
             Ok(output.item)
         }
     }
 
-    /// Reads the record.
-    pub(crate) async fn read(&self, key: &Key, consistency: Consistency) -> Result<Found, Error> {
-        let item = self.read_item(key, consistency).await?;
+    /// Reads the record: for whoever holds it until then, or follows it.
+    pub(crate) async fn read(
+        &self,
+        key: &Key,
+        consistency: Consistency,
+        held_until: Option<Moment>,
+    ) -> Result<Found, Error> {
+        let item = self.read_item(key, consistency, held_until).await?;
         Ok(Found::from_item(item.as_ref(), key, &self.schema))
     }
 
-    /// Sends a conditional write. Where many wait, those go first that must be done soonest.
-    pub(crate) async fn write(&self, key: &Key, write: &Write, fill: &Fill, by: Moment) -> Result<Written, Error> {
+    /// Sends a conditional write from this place.
+    pub(crate) async fn write(&self, _place: Place, key: &Key, write: &Write, fill: &Fill) -> Result<Written, Error> {
         let expression = Expression::of(write, fill, &self.schema.partition_key);
-        let places = match write.kind {
-            WriteKind::Renew | WriteKind::Release => &self.renewals_under_way,
-            WriteKind::Claim { .. } => &self.under_way,
-        };
-        let _place = self.place(places, by).await?;
         if write.kind == WriteKind::Release && fill.delete_on_release {
             self.delete(key, expression).await
         } else {

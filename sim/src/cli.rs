@@ -181,7 +181,7 @@ const TOLERANCE_SEEDS: u64 = 12_000;
 fn tolerance() -> ExitCode {
     println!("Swarm faults, three candidates, the first one's clock slow and all others fast by the same rate.\n");
     println!(
-        "| clocks off, as a share of what the profile bears | seeds until exclusion breaks | until anything else does, the fence before all |"
+        "| clocks off, as a share of what the profile bears | seeds until exclusion breaks | until anything else breaks, the fence above all |"
     );
     println!("| ---: | ---: | ---: |");
     let mut holds = true;

@@ -319,19 +319,19 @@ mod holder {
         let mut holder = Holder::claim(None, 1, terms(), at(0));
         let claim = holder.begin(SentAt(at(0)), version("a"));
         assert!(claim.or_absent && claim.kind == WriteKind::Claim { token: 1 });
-        assert_eq!(claim.names, [version("a")], "a creation names itself: repeating it is harmless");
+        assert_eq!(*claim.names, [version("a")], "a creation names itself: repeating it is harmless");
         holder.on_reply(&Reply::Unknown, at(100), 0.0);
         let again = holder.begin(SentAt(at(200)), version("b"));
-        assert_eq!(again.names, [version("a"), version("b")]);
+        assert_eq!(*again.names, [version("a"), version("b")]);
         holder.on_reply(&Reply::Applied, at(210), 0.0);
         let beat = holder.begin(SentAt(at(H)), version("c"));
-        assert_eq!(beat.names, [version("b"), version("c")], "what can't be applied any more is not named");
+        assert_eq!(*beat.names, [version("b"), version("c")], "what can't be applied any more is not named");
         assert!(!beat.or_absent);
         holder.on_reply(&Reply::Unknown, at(H + 1), 0.0);
         holder.work_ended(at(H + 2));
         let release = holder.begin(SentAt(at(H + 2)), version("r"));
         assert_eq!((release.kind, release.or_absent), (WriteKind::Release, false), "a release creates nothing");
-        assert_eq!(release.names, [version("b"), version("c"), version("r")]);
+        assert_eq!(*release.names, [version("b"), version("c"), version("r")]);
     }
 
     #[test]
@@ -705,10 +705,12 @@ mod follower {
         later.answered(&free, SentAt(at(4_500)), at(4_500));
         assert_eq!(later.next(&free, at(4_600)), Next::Wait(at(5_000)));
         assert_eq!(later.next(&free, at(5_000)), claim);
-        let mut courteous = candidate(Restraint { courtesy: ms(L), ..Restraint::default() });
-        assert_eq!(courteous.next(&free, at(200)), read);
-        assert_eq!(courteous.next(&free, at(200 + L)), claim, "nobody came");
-        let mut courteous = candidate(Restraint { courtesy: ms(L), ..Restraint::default() });
+        let courteous = || candidate(Restraint { courteous_until: at(L), ..Restraint::default() });
+        let mut alone = courteous();
+        assert_eq!(alone.next(&free, at(200)), read);
+        assert_eq!(alone.next(&free, at(L)), claim, "nobody came, however long this campaign has looked");
+        assert_eq!(courteous().next(&free, at(L)), claim, "nor does another campaign begin to wait anew");
+        let mut courteous = courteous();
         assert_eq!(courteous.next(&free, at(200)), read);
         courteous.next(&held(), at(300));
         assert_eq!(courteous.next(&free, at(400)), claim, "somebody has held it");

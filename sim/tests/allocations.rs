@@ -12,12 +12,11 @@ use common::{Follower, Leader};
 const STEPS: u64 = 100;
 
 #[test]
-fn a_heartbeat_allocates_the_names_of_its_write_and_nothing_else() {
+fn a_heartbeat_allocates_nothing() {
     let mut leader = Leader::new();
     let counted = measure(|| (0..STEPS).for_each(|_| leader.beat()));
     println!("{counted:?}");
-    assert_eq!(counted.count_total, STEPS, "the names, in one vector");
-    assert_eq!(counted.count_current, 0, "and nothing stays");
+    assert_eq!(counted.count_total, 0);
 }
 
 #[test]

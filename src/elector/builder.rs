@@ -18,7 +18,7 @@ use crate::status::LeaderInfo;
 use crate::store::{DurationText, Key};
 
 /// Work that takes longer than this to wind down is dropped: half of Docker's and a sixth of
-/// Kubernetes' grace period, so that the release still fits in.
+/// Kubernetes' grace period, so that the notice before it and the release still fit in.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ADVERTISED: usize = 4_096;
 /// A longer wait for preferred candidates, while nobody leads, is taken for a mistake.
@@ -34,7 +34,7 @@ const MIN_SILENCE: Duration = BEAT.saturating_mul(4);
 /// | drain timeout | 5 s | half of Docker's grace period of 10 s |
 /// | hand-over notice | two heartbeats, 5 s at most | a follower has read of it by then |
 /// | when work does not stop | it is dropped | the process may have other work |
-/// | after work succeeds | campaigns again, after one to two polls | a service is never done; others get a turn |
+/// | after work succeeds | campaigns again, when each of the others has looked | a service is never done; others get a turn |
 /// | after work fails | the same, the pause doubling each time, up to 64 polls | another replica may fare better |
 /// | cancel on first miss | off | one lost packet should not cost a leadership |
 /// | campaign delay | none | all replicas are alike |
@@ -191,7 +191,7 @@ impl ElectorBuilder {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`] for a name that can't be a key, for advertised data of more than
-    /// 4 KiB (every follower reads it at each poll), for durations out of their range, for a lock client without fencing tokens or without
+    /// 4 KiB (every follower reads it at each look), for durations out of their range, for a lock client without fencing tokens or without
     /// heartbeats, and for callbacks that only [`start`](Self::start) would call.
     pub fn build(self) -> Result<Elector, Error> {
         if !self.callbacks.is_empty() {
@@ -259,7 +259,7 @@ impl ElectorBuilder {
         let advertised = self.settings.advertised.as_ref().map_or(0, Vec::len);
         if advertised > MAX_ADVERTISED {
             return Err(invalid(format!(
-                "advertised data has {advertised} bytes: at most {MAX_ADVERTISED}, since every follower reads it at each poll"
+                "advertised data has {advertised} bytes: at most {MAX_ADVERTISED}, since every follower reads it at each look"
             )));
         }
         if campaign_delay > MAX_CAMPAIGN_DELAY {

@@ -10,7 +10,7 @@ use super::{Elector, TermControl, stopped};
 use crate::ending::EndReason;
 use crate::error::{Error, ErrorKind};
 use crate::lock::{Candidacy, Limits, Lock, Patience, Request, Silence, Watcher};
-use crate::protocol::{MOST_PAUSE, Restraint};
+use crate::protocol::{MOST_PAUSE, Moment, Restraint, all_look_within};
 use crate::status::StopReason;
 use crate::store::DataChange;
 
@@ -156,8 +156,8 @@ impl Elector {
         }
     }
 
-    /// Others go first after a term that was given up: for one to two polls, longer after work that failed again and again, and
-    /// after a hand-over until one of them has come.
+    /// Others go first after a term that was given up: until each of them has looked, and for up to as long again, longer after work
+    /// that failed again and again, and after a hand-over until one of them has come.
     fn restraint(&self) -> Restraint {
         let delay = self.inner.settings.campaign_delay;
         let ended = self.inner.board.term().and_then(|term| Some((term.cell().finished_at()?, term.cell().reason()?)));
@@ -167,9 +167,12 @@ impl Elector {
         let timing = self.inner.locks.timing();
         let doubled = 1_u32.checked_shl(self.seat().failures).unwrap_or(MAX_FAILURE_PAUSE);
         let factor = doubled.min(MAX_FAILURE_PAUSE);
-        let pause = timing.poll().mul_f64((1.0 + self.inner.locks.context().entropy.spread()) * f64::from(factor));
-        let courtesy = if reason == EndReason::HandedOver { timing.lease() } else { Duration::ZERO };
-        Restraint { not_before: at.after(pause), delay, courtesy }
+        // Whoever was told that it comes looks more often.
+        let least = if reason.can_wait() { timing.poll() } else { all_look_within(timing.poll(), timing.heartbeat()) };
+        let pause = least.max(timing.poll() * factor).mul_f64(1.0 + self.inner.locks.context().entropy.spread());
+        let handed_over = reason == EndReason::HandedOver;
+        let courteous_until = if handed_over { at.after(timing.lease()) } else { Moment::default() };
+        Restraint { not_before: at.after(pause), delay, courteous_until }
     }
 }
 

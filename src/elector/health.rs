@@ -38,8 +38,8 @@ impl Elector {
     ///
     /// It is live while its keeper runs and the [beacon](crate::ElectorBuilder::step_down_when_silent) is younger than that
     /// setting, or by default than half of [`Timing::validity`](crate::Timing::validity), so that a probe hears of a wedged process before
-    /// its lease is over. It is ready while it campaigns or leads, and DynamoDB has answered within a heartbeat (as leader; a
-    /// poll else) and the time that one operation may take: at that age a leader still has
+    /// its lease is over. It is ready while it campaigns or leads, and DynamoDB has answered within a heartbeat (as leader; within
+    /// 5 s else, or a poll if that is longer) and the time that one operation may take: at that age a leader still has
     /// [`Timing::operation_timeout`](crate::Timing::operation_timeout) left. After an orderly stop it is live and not ready.
     pub fn health(&self) -> Health {
         let locks = &self.inner.locks;

@@ -18,8 +18,8 @@ use crate::lock::{Lock, Pin, current_runtime};
 /// # Guarantee
 ///
 /// While [`is_valid`](Self::is_valid) says `true`, no other process's leadership of the same election
-/// is valid, under the assumptions in the crate's documentation: clocks run within
-/// [`Timing::max_drift`](crate::Timing::max_drift) of each other and don't stop, and only this protocol
+/// is valid, under the assumptions in the crate's documentation: each clock runs within
+/// [`Timing::max_drift`](crate::Timing::max_drift) of true time and doesn't stop, and only this protocol
 /// writes the record. It does not cover a pause between a check and its effect, an effect in flight,
 /// or a hypervisor pause: effects that carry the [fencing token](Self::fencing_token), checked by the
 /// resource, are safe even then.
@@ -182,6 +182,11 @@ impl Leadership {
     /// # Cancel safety
     ///
     /// The release goes on without its future.
+    ///
+    /// # Deadlocks
+    ///
+    /// The work of [`Elector::run`](crate::Elector::run) or of a [`Service`](crate::Service) that awaits this waits for itself, since the
+    /// release waits for the work: it is dropped when its drain timeout is over. Return instead, or await it in a task of its own.
     pub async fn resign(self) -> ReleaseOutcome {
         self.give_up(EndReason::Resigned).await
     }
@@ -193,6 +198,10 @@ impl Leadership {
     /// # Cancel safety
     ///
     /// The release goes on without its future.
+    ///
+    /// # Deadlocks
+    ///
+    /// As [`resign`](Self::resign).
     pub async fn hand_over(self) -> ReleaseOutcome {
         self.give_up(EndReason::HandedOver).await
     }

@@ -12,7 +12,7 @@ impl Elector {
     ///
     /// | `work` ends with | then, by default | or |
     /// | --- | --- | --- |
-    /// | `Ok` | steps down, lets others go first for one to two polls, campaigns again: a service is never done | [`stop_after_success`](crate::ElectorBuilder::stop_after_success) |
+    /// | `Ok` | steps down, lets others go first until each has looked, campaigns again: a service is never done | [`stop_after_success`](crate::ElectorBuilder::stop_after_success) |
     /// | `Err`, or a panic | the same, counted as `work_failed`, with a pause that doubles each time: another replica may fare better | [`stop_after_failure`](crate::ElectorBuilder::stop_after_failure) |
     /// | an `Err` of [`NotHeld`](crate::ErrorKind::NotHeld) after its token has fired, also as a source: what a guard returned, handed on with `?` | the same as `Ok`: it stopped, as it was told | |
     /// | nothing, at its bound | it is dropped, the same as `Ok` | [`end_process_when_stuck`](crate::ElectorBuilder::end_process_when_stuck) |

@@ -38,7 +38,8 @@ pub trait Service: Send + 'static {
     /// or was dropped at its bound, as for the work of [`Elector::run`](crate::Elector::run).
     ///
     /// Returning `Ok` does *not* end the term, nor does dropping `leadership`: a short warm-up must not rotate leaders for ever.
-    /// The term lasts until it is lost, or given up by [`Leadership::resign`] or [`Elector::hand_over`](crate::Elector::hand_over).
+    /// The term lasts until it is lost, or given up by [`Leadership::resign`] or [`Elector::hand_over`](crate::Elector::hand_over), which wait
+    /// for this to return: await them elsewhere.
     ///
     /// # Errors
     ///

@@ -82,8 +82,9 @@ impl Elector {
     /// Ties SIGTERM and SIGINT to a graceful exit: at the first of them this elector is [shut down](Self::shutdown), so `run`
     /// returns and a service stops. Returns at once; what it starts ends with the elector.
     ///
-    /// Give the process a grace period of at least the [drain timeout](crate::ElectorBuilder::drain_timeout) and
-    /// [`Timing::operation_timeout`](crate::Timing::operation_timeout).
+    /// Give the process a grace period of at least the [notice](crate::ElectorBuilder::hand_over_notice), the
+    /// [drain timeout](crate::ElectorBuilder::drain_timeout) and [`Timing::operation_timeout`](crate::Timing::operation_timeout)
+    /// together: 9.8 s by default.
     ///
     /// # Errors
     ///

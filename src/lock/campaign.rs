@@ -271,7 +271,7 @@ impl Campaign<'_> {
         // Whoever must not create it must not take an answer from the past for its absence either.
         let consistency = if self.request.creation == Creation::Refused { Consistency::Strong } else { consistency };
         let sent = SentAt(self.now());
-        let result = self.context.store.read(&self.request.key, consistency).await;
+        let result = self.context.store.read(&self.request.key, consistency, None).await;
         let now = self.now();
         self.looked = true;
         let key = &self.request.key;

@@ -73,7 +73,8 @@ pub(super) async fn seal(context: &Context, key: &Key, tenure: &mut Tenure) -> R
     loop {
         let version = context.entropy.version().ok_or_else(super::no_entropy)?;
         let text = context.duration_text(key);
-        let sealing = context.store.seal(key, token, &version, &context.settings.owner, text);
+        let held_until = tenure.holder().held_until();
+        let sealing = context.store.seal(held_until, key, token, &version, &context.settings.owner, text);
         match renewing(tenure, sealing).await? {
             Ok(Sealed::Done) => {
                 tenure.sealed(token);

@@ -312,6 +312,8 @@ impl Hold<'_> {
             && !self.lost
         {
             self.lost = true;
+            // Nothing is left that could wait for followers, and its timer would go off over and over.
+            self.leaving = None;
             self.drain_until = Some(hard.unwrap_or(now));
             self.end(loss.into());
         }

@@ -207,23 +207,39 @@ impl Tenure {
         // R1: the clock is read before the request leaves, and before anything is done to build it.
         let sent = SentAt(self.context.clock.now());
         let write = Box::new(self.holder.begin(sent, version));
-        // What is held goes before what is let go of, and what ends first before all.
-        let by = self.holder.held_until().unwrap_or(Moment::NEVER);
+        let held_until = self.place_until(write.kind);
         let (context, key, fill) = (Arc::clone(&self.context), self.key.clone(), self.fill.clone());
         let request = async move {
-            let result = context.store.write(&key, &write, &fill, by).await;
+            let is_over = || held_until.is_some_and(|until| until <= context.clock.now());
+            let result = match context.store.place(held_until).await {
+                // R7: it waited for its place until the lease was over, which it can't save any more. Others' can be.
+                Ok(_) if write.kind == WriteKind::Renew && is_over() => {
+                    Err(Error::new(ErrorKind::Throttled, "the lease was over before its heartbeat could be sent"))
+                }
+                Ok(place) => context.store.write(place, &key, &write, &fill).await,
+                Err(error) => Err(error),
+            };
             Answer::Write(write, fill.data, result)
         };
         self.flight = Some((sent, request.boxed()));
         true
     }
 
+    /// By when a write must be done, if it serves a lease that is held: what is let go of comes after all of them.
+    fn place_until(&self, kind: WriteKind) -> Option<Moment> {
+        match kind {
+            WriteKind::Claim { .. } => None,
+            WriteKind::Renew | WriteKind::Release => Some(self.holder.held_until().unwrap_or(Moment::NEVER)),
+        }
+    }
+
     fn read(&mut self) {
         self.watcher.note(Note::ForcedRead);
         let sent = SentAt(self.context.clock.now());
         self.holder.begin_read();
+        let held_until = self.holder.held_until();
         let (context, key) = (Arc::clone(&self.context), self.key.clone());
-        let request = async move { Answer::Read(context.store.read(&key, Consistency::Strong).await) };
+        let request = async move { Answer::Read(context.store.read(&key, Consistency::Strong, held_until).await) };
         self.flight = Some((sent, request.boxed()));
     }
 

@@ -149,7 +149,7 @@ impl LockClient {
     pub async fn repair(&self, key: impl Into<Key>) -> Result<LockRecord, Error> {
         let key = self.key(key.into())?;
         let repair = |context: Arc<Context>| async move {
-            let Some(item) = context.store.read_item(&key, Consistency::Strong).await? else {
+            let Some(item) = context.store.read_item(&key, Consistency::Strong, None).await? else {
                 return Err(no_record(&key));
             };
             if let Found::Record(record) = context.store.found(&item, &key) {
@@ -206,7 +206,7 @@ impl Context {
     /// One strongly consistent look, which is an observation too (R12).
     async fn look(&self, key: &Key) -> Result<Option<LockRecord>, Error> {
         let sent = SentAt(self.clock.now());
-        let found = self.store.read(key, Consistency::Strong).await?;
+        let found = self.store.read(key, Consistency::Strong, None).await?;
         self.observe(key, &found, sent, self.clock.now(), Consistency::Strong, &Unwatched);
         self.shown(key, found)
     }

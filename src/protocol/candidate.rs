@@ -25,8 +25,9 @@ pub(crate) struct Restraint {
     pub(crate) not_before: Moment,
     /// Claims only what it has seen free for so long.
     pub(crate) delay: Duration,
-    /// The same, until it has seen somebody hold it: for whoever has just handed it over.
-    pub(crate) courtesy: Duration,
+    /// Claims nothing before this moment, unless it has seen somebody hold it: for whoever has handed it over. A moment, so that one
+    /// campaign after the other does not put it off.
+    pub(crate) courteous_until: Moment,
 }
 
 /// One campaign for a key: when to read, when to claim.
@@ -87,7 +88,7 @@ impl Candidate {
             Verdict::Free { .. } => _ = self.free_since.get_or_insert(now),
             Verdict::HeldUntil(_) => {
                 self.free_since = None;
-                self.restraint.courtesy = Duration::ZERO;
+                self.restraint.courteous_until = Moment::default();
             }
             Verdict::Unknown | Verdict::Blocked(_) => self.free_since = None,
         }
@@ -98,8 +99,8 @@ impl Candidate {
         if self.paused {
             return Moment::NEVER;
         }
-        let Restraint { not_before, delay, courtesy } = self.restraint;
-        not_before.max(self.free_since.unwrap_or(now).after(delay.max(courtesy)))
+        let Restraint { not_before, delay, courteous_until } = self.restraint;
+        not_before.max(courteous_until).max(self.free_since.unwrap_or(now).after(delay))
     }
 
     pub(crate) fn next(&mut self, known: &Observation, now: Moment) -> Next {

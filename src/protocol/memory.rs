@@ -1,11 +1,9 @@
 //! Which writes of one acquisition may be in the record, acknowledged or not (R3, R4).
 
 use super::holder::Terms;
-use super::message::{SentAt, Version};
+use super::message::{MAX_NAMES, Names, SentAt, Version};
 use super::mutant;
 
-/// The most versions a condition names; past that one read settles which of them is current (R3).
-const MAX_NAMES: usize = 4;
 /// How many unacknowledged versions are remembered. More than a term's retries can make; only a claim
 /// that fails for hours gets here, and forgetting one can cost it a wait, never safety.
 const MAX_MEMORY: usize = 64;
@@ -51,8 +49,8 @@ impl Memory {
     /// Remembers a write that is being sent, and says what its condition names (R3): the base, the
     /// latest writes that may have been applied, and itself, so that an applied write whose reply was
     /// lost is recognised and a repeated one is harmless.
-    pub(super) fn begin(&mut self, version: &Version, sent: SentAt, terms: Terms) -> Vec<Version> {
-        let mut names = Vec::with_capacity(MAX_NAMES);
+    pub(super) fn begin(&mut self, version: &Version, sent: SentAt, terms: Terms) -> Names {
+        let mut names = Names::new();
         names.extend(self.base.clone());
         if !mutant::on(mutant::Mutant::StrictCondition) {
             let room = MAX_NAMES - 1 - names.len();

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::pace::Plan;
 
 /// An instant on this process's own monotonic clock, which counts suspended time. Never compared
@@ -158,13 +160,18 @@ pub(crate) enum WriteKind {
     Release,
 }
 
+/// The most versions a condition names; past that one read settles which of them is current (R3).
+pub(super) const MAX_NAMES: usize = 4;
+/// What a condition names: kept in place, so that a heartbeat allocates nothing.
+pub(crate) type Names = SmallVec<[Version; MAX_NAMES]>;
+
 /// One logical write. Its condition: `version IN names`, where `names` always holds its own version;
 /// or the record is absent, if `or_absent`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Write {
     pub(crate) kind: WriteKind,
     pub(crate) version: Version,
-    pub(crate) names: Vec<Version>,
+    pub(crate) names: Names,
     pub(crate) or_absent: bool,
     pub(crate) lease: Duration,
     pub(crate) plan: Plan,

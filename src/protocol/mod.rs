@@ -9,7 +9,7 @@
 //!                          Blocked        (driver)          Refused               Lost ──work ended──▶ Releasing ──▶ Ended
 //! ```
 //!
-//! Invariants, each held by tests of the simulator:
+//! Invariants, held by tests of the simulator, I8 by tests of the crate:
 //!
 //! - I1 at most one valid holder, at any take-over and at any acknowledgement
 //! - I2 fencing tokens of successful acquisitions strictly increase
@@ -38,4 +38,4 @@ pub(crate) use holder::*;
 pub(crate) use message::*;
 #[cfg(feature = "mutants")]
 pub(crate) use mutant::{Mutant, on, run_with};
-pub(crate) use pace::{MOST_PAUSE, Plan};
+pub(crate) use pace::{MOST_PAUSE, Plan, all_look_within};

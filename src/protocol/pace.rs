@@ -26,6 +26,11 @@ const EAGER_SHARE: u32 = 10;
 /// So many looks, at most, while nobody knows whether it has let go, because nobody knows when it said when.
 const EAGER_LOOKS: u32 = 32;
 
+/// Followers of a holder with this heartbeat look at least once in so long.
+pub(crate) fn all_look_within(poll: Duration, heartbeat: Duration) -> Duration {
+    poll.max(heartbeat.min(MOST_PAUSE))
+}
+
 /// What the record tells of its holder's plans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Plan {
@@ -39,15 +44,20 @@ pub(crate) struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Pace {
     poll: Duration,
-    /// Whether heartbeats are followed, or the record is polled.
-    locks: bool,
+    /// Where heartbeats are followed; where there is none the record is polled, and needs no account.
+    account: Option<Account>,
     schedule: Option<Schedule>,
     ends: Option<Ends>,
-    /// Where heartbeats are followed: the last look, and how much time has not been used for looks, each of which takes a poll period.
-    last: Option<Moment>,
-    unused: Duration,
-    /// The next look is one for an announced end. It takes nothing of that, having a bound of its own: the next schedule is to be found.
+    /// The next look is one for an announced end, of which there is a bound of its own: the next schedule is to be found.
     hasty: bool,
+}
+
+/// What looks there have been beside the polls that there might have been.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Account {
+    last: Option<Moment>,
+    /// How much time has not been used for looks, each of which takes a poll period.
+    unused: Duration,
 }
 
 /// An announced end, as far as it is known.
@@ -60,8 +70,7 @@ struct Ends {
 
 impl Pace {
     pub(super) fn new(poll: Duration, locks: bool) -> Self {
-        let unused = poll.saturating_mul(BURST);
-        Self { poll, locks, schedule: None, ends: None, last: None, unused, hasty: false }
+        Self { poll, account: locks.then(|| Account::new(poll)), schedule: None, ends: None, hasty: false }
     }
 
     pub(super) fn poll(&self) -> Duration {
@@ -78,14 +87,11 @@ impl Pace {
         is_new: bool,
     ) -> Moment {
         let SentAt(sent) = sent;
-        let last = self.last;
-        if self.locks {
-            self.last = Some(sent);
-            let since_last = last.map_or(Duration::ZERO, |last| sent.since(last));
-            let used = if self.hasty { Duration::ZERO } else { self.poll };
-            self.unused = (self.unused + since_last).min(self.poll.saturating_mul(BURST)).saturating_sub(used);
-        }
-        let of = held.filter(|_| self.locks).and_then(|(found, _)| Some((found.token, found.plan.heartbeat?)));
+        let used = if self.hasty { Duration::ZERO } else { self.poll };
+        let last = self.account.as_mut().and_then(|account| account.looked(sent, used, self.poll));
+        // A schedule on which the lease runs out is none.
+        let kept = |found: &Sighting| found.plan.heartbeat.filter(|heartbeat| *heartbeat < found.lease);
+        let of = held.filter(|_| self.account.is_some()).and_then(|(found, _)| Some((found.token, kept(found)?)));
         let is_another = self.schedule.as_ref().map(Schedule::of) != of;
         if is_another {
             self.schedule = of.map(|(token, heartbeat)| Schedule::new(token, heartbeat, self.poll));
@@ -107,7 +113,7 @@ impl Pace {
         // A search that has used up what polls would cost goes on at their pace.
         let polled = now.after(self.poll);
         let next = match scheduled {
-            Some(at) if self.unused < self.poll => at.max(polled),
+            Some(at) if self.account.as_ref().is_some_and(|account| account.unused < self.poll) => at.max(polled),
             Some(at) => at,
             None => polled,
         };
@@ -115,6 +121,20 @@ impl Pace {
         let eager = self.ends.map_or(Moment::NEVER, |ends| ends.looked_for(now, self.poll));
         self.hasty = eager < next.min(polled);
         next.min(eager)
+    }
+}
+
+impl Account {
+    fn new(poll: Duration) -> Self {
+        Self { last: None, unused: poll.saturating_mul(BURST) }
+    }
+
+    /// A look was sent, which takes so much. Gives the one before.
+    fn looked(&mut self, sent: Moment, used: Duration, poll: Duration) -> Option<Moment> {
+        let last = self.last.replace(sent);
+        let since_last = last.map_or(Duration::ZERO, |last| sent.since(last));
+        self.unused = (self.unused + since_last).min(poll.saturating_mul(BURST)).saturating_sub(used);
+        last
     }
 }
 

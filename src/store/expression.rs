@@ -303,7 +303,7 @@ mod tests {
     }
 
     fn write(kind: WriteKind, or_absent: bool) -> Write {
-        let names = vec![Version::new("old"), Version::new("new")];
+        let names = ["old", "new"].map(Version::new).into_iter().collect();
         let plan = Plan { heartbeat: Some(Duration::from_millis(2_500)), ending: None };
         Write { kind, version: Version::new("new"), names, or_absent, lease: Duration::from_secs(10), plan }
     }

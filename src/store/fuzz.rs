@@ -212,7 +212,7 @@ fn held(item: &Item, record: &LockRecord) {
             [(WriteKind::Claim { token }, "claim"), (WriteKind::Renew, "renewal"), (WriteKind::Release, "release")]
         {
             let version = Version::new(version);
-            let names = vec![record.version.clone(), version.clone()];
+            let names = [record.version.clone(), version.clone()].into_iter().collect();
             let lease = Duration::from_millis(u64::try_from(record.lease().as_millis()).unwrap());
             let plan = Plan { heartbeat, ending: heartbeat.filter(|_| kind == WriteKind::Renew) };
             let write = Write { kind, version: version.clone(), names, or_absent: false, lease, plan };

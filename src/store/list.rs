@@ -23,7 +23,7 @@ pub(crate) struct Page {
 impl Store {
     /// The page that begins at `start`: of the whole table, or of one partition key. Strongly consistent.
     pub(crate) async fn page(&self, partition: Option<&str>, start: Option<Item>) -> Result<Page, Error> {
-        let _permit = self.permit().await?;
+        let _place = self.place(None).await?;
         let (items, next) = match partition {
             None => self.scan(start).await?,
             Some(partition) => self.query(partition, start).await?,

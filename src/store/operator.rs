@@ -8,7 +8,7 @@ use super::key::Key;
 use super::record::{Item, Malformed, attribute, lease_of, millis, text, token, writer};
 use super::{DurationText, Found, LockRecord, Store, Written};
 use crate::error::Error;
-use crate::protocol::{Consistency, Version, Writer};
+use crate::protocol::{Consistency, Moment, Version, Writer};
 
 /// The owner of a record that had none.
 const NOBODY: &str = "repaired";
@@ -24,20 +24,25 @@ pub(crate) enum Sealed {
 impl Store {
     /// Marks the record released if it still is what was seen.
     pub(crate) async fn force_release(&self, seen: &LockRecord, anew: &Version) -> Result<Written, Error> {
-        let _permit = self.permit().await?;
+        let _place = self.place(None).await?;
         let anew = (seen.writer() != Writer::Ours).then_some(anew);
         self.update(seen.key(), Expression::force_release(&seen.version, anew), true).await
     }
 
     /// Takes everything but the floor of its tokens out of a released record.
     pub(crate) async fn retire(&self, seen: &LockRecord, version: &Version) -> Result<Written, Error> {
-        let _permit = self.permit().await?;
+        let _place = self.place(None).await?;
         self.update(seen.key(), Expression::retire(&seen.version, seen.writer(), version, &retired(seen)), true).await
     }
 
     /// The record as it is in the table, damaged or not.
-    pub(crate) async fn read_item(&self, key: &Key, consistency: Consistency) -> Result<Option<Item>, Error> {
-        self.fetch(self.get(key).consistent_read(consistency == Consistency::Strong)).await
+    pub(crate) async fn read_item(
+        &self,
+        key: &Key,
+        consistency: Consistency,
+        held_until: Option<Moment>,
+    ) -> Result<Option<Item>, Error> {
+        self.fetch(self.get(key).consistent_read(consistency == Consistency::Strong), held_until).await
     }
 
     /// Makes a lock record of what stands under `key`: a released one, that anybody may acquire.
@@ -49,7 +54,7 @@ impl Store {
         floor: u64,
         version: &Version,
     ) -> Result<Written, Error> {
-        let _permit = self.permit().await?;
+        let _place = self.place(None).await?;
         let mend = mend(item, lease, floor);
         self.update(key, Expression::repair(&mend, version, &self.schema.partition_key), true).await
     }
@@ -66,19 +71,20 @@ impl Store {
             .consistent_read(true)
             .projection_expression("#token")
             .expression_attribute_names("#token", attribute::TOKEN);
-        self.fetch(request).await?.map_or(Ok(0), |item| sealed(&item, key))
+        self.fetch(request, None).await?.map_or(Ok(0), |item| sealed(&item, key))
     }
 
-    /// Seals `token` for `key`, once for a term and before anybody is told of it.
+    /// Seals `token` for `key`, which is held until then, once for a term and before anybody is told of it.
     pub(crate) async fn seal(
         &self,
+        held_until: Option<Moment>,
         key: &Key,
         token: u64,
         version: &Version,
         owner: &str,
         text: DurationText,
     ) -> Result<Sealed, Error> {
-        let _permit = self.permit().await?;
+        let _place = self.place(held_until).await?;
         let expression = Expression::seal(token, version, owner, &text.format(crate::timing::MIN_LEASE));
         match self.write_item(&key.fence(), expression, false).await? {
             Ok(_) => Ok(Sealed::Done),

@@ -23,7 +23,7 @@ struct Queue {
 
 /// One place, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Only `None` while it is being passed on.
     places: Option<Places>,
 }

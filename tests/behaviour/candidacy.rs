@@ -133,7 +133,8 @@ async fn whoever_resigns_lets_others_go_first() {
         let began = Instant::now();
         let again = elector.campaign().await.unwrap();
         let pause = began.elapsed();
-        assert!(pause >= Duration::from_millis(990) && pause < Duration::from_millis(2_100), "{pause:?}");
+        // Followers look once a heartbeat: each of them has.
+        assert!(pause >= Duration::from_millis(2_490) && pause < Duration::from_millis(5_100), "{pause:?}");
         // Not after a loss: there every moment counts.
         locks.force_release("e").await.unwrap();
         again.cancelled().await;
@@ -143,6 +144,29 @@ async fn whoever_resigns_lets_others_go_first() {
         assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
         again.resign().await;
     }
+}
+
+/// For a lease, and not for one after the other: a campaign that is given up early and begun again does not wait anew.
+#[tokio::test(start_paused = true)]
+async fn whoever_hands_over_and_finds_nobody_leads_again_within_a_lease() {
+    let engine = Embedded::in_memory().unwrap();
+    let locks = client(&engine, &Faults::none(), 1).await;
+    let elector = Elector::builder(&locks, "e").build().unwrap();
+    elector.campaign().await.unwrap().hand_over().await;
+    let began = Instant::now();
+    let again = loop {
+        if let Ok(won) = tokio::time::timeout(Duration::from_secs(3), elector.campaign()).await {
+            break won.unwrap();
+        }
+    };
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_millis(9_900) && waited <= Duration::from_secs(13), "{waited:?}");
+    // Long after it nobody is owed a courtesy any more.
+    again.hand_over().await;
+    sleep(60_000).await;
+    let began = Instant::now();
+    let _leads = elector.campaign().await.unwrap();
+    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
 }
 
 /// A pause of the whole process is no silence of its work: one look is not enough.
@@ -215,6 +239,7 @@ crate::privileges::suite! {
     a_paused_candidate_follows_and_claims_nothing_until_it_is_resumed,
     a_claim_that_wins_during_a_pause_is_given_back,
     whoever_resigns_lets_others_go_first,
+    whoever_hands_over_and_finds_nobody_leads_again_within_a_lease,
     a_suspend_is_no_silence,
     after_a_suspend_the_status_demotes_itself,
     settings_out_of_their_range_are_refused,

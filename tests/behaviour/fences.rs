@@ -177,7 +177,7 @@ async fn a_fence_outlives_its_leadership_and_holds_nothing_back() {
     let start = tokio::time::Instant::now();
     leadership.resign().await;
     assert!(start.elapsed().as_millis() < 500, "the release waited {:?}", start.elapsed());
-    let next = within(3_000, elector.campaign()).await.unwrap();
+    let next = within(6_000, elector.campaign()).await.unwrap();
     assert_eq!(next.fence().number(), 2);
     assert_eq!(checked(&client, fence.condition_check().unwrap(), "a", "late").await[0], "ConditionalCheckFailed");
     assert!(checked(&client, next.fence().condition_check().unwrap(), "a", "new").await.is_empty());

@@ -201,8 +201,31 @@ async fn an_end_that_can_not_be_told_does_not_wait() {
     assert_eq!(alone.elector.status().borrow().last_end, Some(EndReason::ReleasedByAnother));
 }
 
+/// It is lost while its end is announced, and work takes its time: nothing waits for the announced moment any more, over and over.
+#[tokio::test(start_paused = true)]
+async fn time_goes_on_when_it_is_lost_meanwhile() {
+    let engine = Embedded::in_memory().unwrap();
+    let locks = client(&engine, &Faults::none(), 1).await;
+    let elector = Elector::builder(&locks, "e").build().unwrap();
+    let leadership = elector.campaign().await.unwrap();
+    let handing_over = elector.clone();
+    let outcome = tokio::spawn(async move { handing_over.hand_over().await });
+    sleep(100).await;
+    assert!(leadership.is_valid() && has(&engine, "endingMillis").await);
+    locks.force_release("e").await.unwrap();
+    leadership.cancelled().await;
+    assert_eq!(leadership.end_reason(), Some(EndReason::ReleasedByAnother));
+    let stopped = Instant::now();
+    // Past the announced moment, and still not gone.
+    sleep(3 * HEARTBEAT).await;
+    assert_eq!(stopped.elapsed(), millis(3 * HEARTBEAT));
+    drop(leadership);
+    within(1_000, outcome).await.unwrap();
+}
+
 crate::privileges::suite! {
     a_planned_end_is_announced_and_the_next_leader_is_there_within_two_round_trips,
     an_announced_end_that_falls_through_is_followed_by_an_open_election,
     an_end_that_can_not_be_told_does_not_wait,
+    time_goes_on_when_it_is_lost_meanwhile,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::IntoFuture;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use dynamo_elector::{Embedded, EndReason, Fault, Faults, Lock, LockClient, Timing};
@@ -9,7 +10,7 @@ use futures::StreamExt;
 use tokio::time::Instant;
 
 use crate::client;
-use crate::support::{key_of, millis, raw, simulated, sleep, slow, within};
+use crate::support::{key_of, millis, raw, simulated, sleep, slow, value, within};
 
 async fn hold_all(locks: &LockClient, count: usize) -> Vec<Lock> {
     let keys = futures::stream::iter((0..count).map(|index| locks.acquire(format!("job-{index}")).into_future()));
@@ -187,6 +188,70 @@ async fn reads_that_hang_hold_up_no_heartbeat() {
     readers.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
+/// R11: nor the read by which a holder learns which of its writes was applied (R3): it has a place among the heartbeats.
+#[tokio::test(start_paused = true)]
+async fn reads_that_hang_hold_up_no_read_of_a_holder() {
+    let engine = Embedded::in_memory().unwrap();
+    let faults = Faults::none();
+    let locks = client(&engine, &faults, 1).await;
+    let lock = locks.acquire("job").await.unwrap();
+    let has_read = Arc::new(AtomicBool::new(false));
+    let reads = Arc::clone(&has_read);
+    faults.set(move |call| match (call.operation == "GetItem", key_of(call) == "job") {
+        (true, true) => {
+            reads.store(true, Ordering::Relaxed);
+            slow(20, 20)
+        }
+        (true, false) => Fault::LoseRequest,
+        // Refused fast, three times and more, until it has read.
+        (false, _) if reads.load(Ordering::Relaxed) => slow(20, 20),
+        (false, _) => Fault::Throttle,
+    });
+    let readers: Vec<_> = (0..800)
+        .map(|_| {
+            let locks = locks.clone();
+            tokio::spawn(async move {
+                loop {
+                    assert!(locks.get("other").await.is_err());
+                }
+            })
+        })
+        .collect();
+    sleep(30_000).await;
+    assert!(has_read.load(Ordering::Relaxed) && lock.is_valid() && !lock.is_at_risk());
+    readers.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// R7: more heartbeats wait than there are places, until their leases are over: they are not sent any more, and those go that can still
+/// save one.
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_that_waited_until_its_lease_was_over_is_not_sent() {
+    const LOCKS: usize = 1_200;
+    let engine = Embedded::in_memory().unwrap();
+    let faults = Faults::none();
+    let locks = client(&engine, &faults, 1).await;
+    let held = hold_all(&locks, LOCKS).await;
+    sleep(10_000).await;
+    // When each heartbeat was sent first: the SDK may repeat it within its bound.
+    let sent = Arc::new(Mutex::new(BTreeMap::new()));
+    let log = Arc::clone(&sent);
+    faults.set(move |call| {
+        if let Some(version) = value(call, ":version") {
+            log.lock().unwrap().entry(version.to_string()).or_insert((key_of(call), Instant::now()));
+        }
+        Fault::LoseRequest
+    });
+    let now = Instant::now();
+    let over: BTreeMap<_, _> =
+        held.iter().map(|lock| (lock.key().partition().to_owned(), now + lock.remaining())).collect();
+    sleep(30_000).await;
+    let sent = sent.lock().unwrap();
+    assert!(sent.len() >= LOCKS && held.iter().all(|lock| !lock.is_valid()), "{} heartbeats", sent.len());
+    for (key, at) in sent.values() {
+        assert!(*at < over[key], "{key} was sent {:?} too late", at.duration_since(over[key]));
+    }
+}
+
 /// R11: the SDK keeps its retries in one bucket for the whole process unless it is told otherwise: in an outage of one table
 /// those of all others would go without.
 #[tokio::test(start_paused = true)]
@@ -215,5 +280,7 @@ crate::privileges::suite! {
     no_more_than_256_requests_are_under_way_at_once,
     a_hundred_hanging_locks_leave_room_for_the_others,
     reads_that_hang_hold_up_no_heartbeat,
+    reads_that_hang_hold_up_no_read_of_a_holder,
+    a_heartbeat_that_waited_until_its_lease_was_over_is_not_sent,
     the_failures_of_one_client_cost_another_no_retry,
 }

@@ -371,7 +371,7 @@ impl World {
         let restraint = Restraint {
             not_before: now.after(timing.poll().mul_f64(1.0 + self.rng.f64())),
             delay: self.delay(index),
-            courtesy: if self.scenario.courteous { timing.lease() } else { Duration::ZERO },
+            courteous_until: if self.scenario.courteous { now.after(timing.lease()) } else { Moment::default() },
         };
         self.candidate(index).restrained(restraint)
     }

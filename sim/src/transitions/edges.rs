@@ -129,11 +129,11 @@ fn a_condition_names_four_versions_at_most() {
     holder.begin_read();
     holder.on_read(Some(&record("a")), at(H + 2_800), 0.0);
     let write = holder.begin(SentAt(at(H + 2_900)), version("e"));
-    assert_eq!(write.names, [version("a"), version("c"), version("d"), version("e")]);
+    assert_eq!(*write.names, [version("a"), version("c"), version("d"), version("e")]);
     holder.on_reply(&Reply::Unknown, at(H + 2_910), 0.0);
     feed(&mut holder, &Beat(H + 2_920));
     let write = holder.begin(SentAt(at(H + 2_920)), version("f"));
-    assert_eq!(write.names, [version("a"), version("d"), version("e"), version("f")]);
+    assert_eq!(*write.names, [version("a"), version("d"), version("e"), version("f")]);
     feed(&mut holder, &Applied(H + 2_930));
     assert_eq!(holder.held_until(), Some(at(H + 2_920 + V)));
 }

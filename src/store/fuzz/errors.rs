@@ -24,7 +24,7 @@ use aws_smithy_types::body::SdkBody;
 
 use crate::error::{Error, ErrorKind};
 use crate::fuzz::fuzz;
-use crate::protocol::{Consistency, Moment, Plan, Version, Write, WriteKind};
+use crate::protocol::{Consistency, Plan, Version, Write, WriteKind};
 use crate::store::{Fill, Key, Schema, Store, Written};
 
 #[test]
@@ -155,10 +155,11 @@ async fn write(store: &Store, operation: &str) -> Option<Result<Written, Error>>
         _ => return None,
     };
     let version = Version::new("v2");
-    let names = vec![Version::new("v1"), version.clone()];
+    let names = [Version::new("v1"), version.clone()].into_iter().collect();
     let write = Write { kind, version, names, or_absent: false, lease: Duration::from_secs(10), plan: Plan::default() };
     let fill = Fill { delete_on_release, ..Fill::plain() };
-    Some(store.write(&Key::new("job"), &write, &fill, Moment::NEVER).await)
+    let place = store.place(None).await.expect("there is room");
+    Some(store.write(place, &Key::new("job"), &write, &fill).await)
 }
 
 /// Only a success of HTTP is one, only a failed condition is a refusal, and everything else is an error: the write may have been
@@ -187,7 +188,7 @@ fn answered(text: &str) {
                 }
                 Some(Err(error)) => Some(error),
                 None => {
-                    let read = store.read(&Key::new("job"), Consistency::Strong).await;
+                    let read = store.read(&Key::new("job"), Consistency::Strong, None).await;
                     assert!(read.is_err() || answer.succeeds(), "read from {answer:?}");
                     read.err()
                 }

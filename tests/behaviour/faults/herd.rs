@@ -97,14 +97,14 @@ impl Herd {
 
 const HERD: u64 = 200;
 
-/// The record expires for all of them at nearly the same moment: each claims once at most, one wins, and the others go back
-/// to a read a poll.
+/// The record expires for all of them at nearly the same moment: each claims once at most, one wins, and the others search
+/// for its heartbeats.
 #[tokio::test(start_paused = true)]
 async fn two_hundred_followers_of_a_leader_that_dies_claim_once_each() {
     fastrand::seed(1);
     let herd = Herd::new(HERD, Timing::default()).await;
     let (before, writes) = herd.traffic.during(Instant::now() - millis(4_000), 4_000);
-    assert!(writes == 0 && before <= 1_000, "a read a poll each: {before} in four seconds");
+    assert!(writes == 0 && before <= 1_000, "some looks each: {before} in four seconds");
     herd.leader.0.set(|_| Fault::LoseRequest);
     let died = Instant::now();
     sleep(VALIDITY).await;
@@ -153,7 +153,7 @@ async fn two_hundred_followers_come_back_from_an_outage_without_a_storm() {
 }
 
 /// No name for the store for three hours: it is asked for as often at the end as at the beginning, and when it is back it is
-/// asked once a poll.
+/// asked once a poll or heartbeat.
 #[tokio::test(start_paused = true)]
 async fn names_that_do_not_resolve_for_three_hours_end_without_a_storm() {
     fastrand::seed(3);

@@ -26,20 +26,19 @@ pub(crate) struct Formula {
     pub(crate) best: f64,
     pub(crate) mean: f64,
     pub(crate) worst: f64,
-    graceful: f64,
 }
 
 impl Formula {
-    fn new(followers: usize, round_trip: f64) -> Self {
+    fn new(round_trip: f64) -> Self {
         let timing = Timing::aggressive();
         let [lease, heartbeat, poll] =
             [timing.lease(), timing.heartbeat(), timing.poll()].map(|time| time.as_secs_f64());
-        let wait = poll / followers as f64 + 1.5 * round_trip;
+        // Followers see heartbeats so late, as a rule; what is lost meanwhile is a round trip and a half.
+        let wait = 0.025 + 1.5 * round_trip;
         Self {
             best: lease - heartbeat + 1.5 * round_trip,
             mean: lease - heartbeat / 2.0 + wait,
             worst: lease + poll + 2.0 * round_trip,
-            graceful: wait,
         }
     }
 }
@@ -106,7 +105,7 @@ pub(crate) fn write(out: &Path, settings: &Settings, faults: &[Fired], verdict: 
         settings,
         faults,
         verdict,
-        formula: Formula::new(settings.replicas - 1, seconds(verdict.round_trip)),
+        formula: Formula::new(seconds(verdict.round_trip)),
         commit: commit.unwrap_or_else(|| "unknown".to_owned()),
         date: said("date", &["-u", "+%Y-%m-%d"]).unwrap_or_else(|| "unknown".to_owned()),
     };
@@ -175,7 +174,6 @@ impl Report<'_> {
             "crash_failovers_seconds": self.crashes().sorted.iter().map(|time| rounded(*time)).collect::<Vec<_>>(),
             "formula_seconds": {
                 "crash": { "best": rounded(formula.best), "mean": rounded(formula.mean), "worst": rounded(formula.worst) },
-                "graceful": rounded(formula.graceful),
             },
             "wall_clock_steps": "not run",
             "failures": verdict.failures,
@@ -225,14 +223,13 @@ impl Report<'_> {
         }
         writeln!(
             text,
-            "\nThe formula (3 followers left, median round trip d = {:.1} ms): killed, best {:.2} s, mean {:.2} s, worst {:.2} s; measured mean {:.2} s. \
-             Told to stop, mean {:.2} s; measured mean {:.2} s, from the signal on.",
+            "\nThe formula (median round trip d = {:.1} ms): killed, best {:.2} s, mean {:.2} s, worst {:.2} s; measured mean {:.2} s. \
+             Told to stop: measured mean {:.2} s, from the signal on, its notice included.",
             seconds(verdict.round_trip) * 1e3,
             formula.best,
             formula.mean,
             formula.worst,
             self.crashes().mean(),
-            formula.graceful,
             self.graceful().mean(),
         )
         .unwrap();
