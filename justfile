@@ -1,9 +1,9 @@
-# Everything that must hold, read-only.
+# What must hold, as far as minutes tell, read-only; `.ci/run` is all of it.
 verify:
     cargo fmt --check
     cargo clippy --workspace --all-targets --all-features -- -D warnings
     cargo clippy -p dynamo-elector --no-default-features -- -D warnings
-    cargo test
+    cargo test --workspace
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
 
 # Repairs what can be repaired.
@@ -55,7 +55,7 @@ loss HOURS="1000":
 storm FOLLOWERS="200":
     cargo run --release -p dynamo-elector-sim -- storm {{FOLLOWERS}}
 
-# What steps of the core take, validity, and a heartbeat beyond the SDK, on a quiet machine; fails if `is_valid` takes more than 1.5 clock reads, or a heartbeat or a read more than 5 µs of ours.
+# What steps of the core take, validity, and a heartbeat beyond the SDK, on a quiet machine; fails if `is_valid` takes more than 1.5 clock reads or does not scale, or a heartbeat or a read more than 5 µs of ours.
 bench-core *FLAGS:
     cargo bench -p dynamo-elector-sim --bench steps -- {{FLAGS}}
     cargo bench -p dynamo-elector --bench core -- {{FLAGS}}

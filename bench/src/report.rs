@@ -130,7 +130,7 @@ fn costs(results: &Results) -> String {
     section(
         "Requests and capacity",
         "Lease 10 s, heartbeat 2.5 s. Requests, and in parentheses capacity units: R of reads, W of writes. A write unit costs five read units \
-         on demand.",
+         on demand. An elector announces its release: a write that says so, the heartbeat that is due while followers read it, and the release.",
         &table,
     )
 }
