@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::IntoFuture;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use dynamo_elector::{Embedded, EndReason, Fault, Faults, Lock, LockClient, Timing};
@@ -195,17 +194,24 @@ async fn reads_that_hang_hold_up_no_read_of_a_holder() {
     let faults = Faults::none();
     let locks = client(&engine, &faults, 1).await;
     let lock = locks.acquire("job").await.unwrap();
-    let has_read = Arc::new(AtomicBool::new(false));
-    let reads = Arc::clone(&has_read);
-    faults.set(move |call| match (call.operation == "GetItem", key_of(call) == "job") {
-        (true, true) => {
-            reads.store(true, Ordering::Relaxed);
-            slow(20, 20)
+    // When the last write was refused, and when the read came.
+    let moments = Arc::new(Mutex::new((None, None)));
+    let log = Arc::clone(&moments);
+    faults.set(move |call| {
+        let (refused, read) = &mut *log.lock().unwrap();
+        match (call.operation == "GetItem", key_of(call) == "job") {
+            (true, true) => {
+                read.get_or_insert_with(Instant::now);
+                slow(20, 20)
+            }
+            (true, false) => Fault::LoseRequest,
+            // Refused fast, three times and more, until it has read.
+            (false, _) if read.is_some() => slow(20, 20),
+            (false, _) => {
+                *refused = Some(Instant::now());
+                Fault::Throttle
+            }
         }
-        (true, false) => Fault::LoseRequest,
-        // Refused fast, three times and more, until it has read.
-        (false, _) if reads.load(Ordering::Relaxed) => slow(20, 20),
-        (false, _) => Fault::Throttle,
     });
     let readers: Vec<_> = (0..800)
         .map(|_| {
@@ -218,7 +224,10 @@ async fn reads_that_hang_hold_up_no_read_of_a_holder() {
         })
         .collect();
     sleep(30_000).await;
-    assert!(has_read.load(Ordering::Relaxed) && lock.is_valid() && !lock.is_at_risk());
+    assert!(lock.is_valid() && !lock.is_at_risk());
+    let (Some(refused), Some(read)) = *moments.lock().unwrap() else { panic!("it was to read") };
+    println!("read {:?} after the last refusal", read.duration_since(refused));
+    assert!(read.duration_since(refused) < millis(400), "{:?}", read.duration_since(refused));
     readers.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
