@@ -22,7 +22,7 @@ fn at_most(each: u64) -> LibraryBenchmarkConfig {
     LibraryBenchmarkConfig::default().tool(counted).clone()
 }
 
-#[library_benchmark(config = at_most(760))]
+#[library_benchmark(config = at_most(680))]
 #[bench::calm(Leader::new())]
 fn heartbeats(mut leader: Leader) -> Leader {
     (0..STEPS).for_each(|_| leader.beat());
