@@ -43,12 +43,11 @@ use crate::error::{Error, ErrorKind};
 use crate::protocol::{Consistency, Moment, Write, WriteKind};
 use expression::Expression;
 use outcome::classify;
-pub(crate) use places::Place;
-use places::Places;
+use places::{Place, Places};
 use record::Item;
 
-/// Requests of one client under way at once, of each of two kinds: heartbeats and releases, and all others. A heartbeat takes tens of milliseconds, so these carry
-/// thousands of locks, and a hundred hung ones leave room for the others.
+/// Requests of one client under way at once, of each of two kinds: for leases that are held, and all others. A heartbeat takes
+/// tens of milliseconds, so these carry thousands of locks, and a hundred hung ones leave room for the others.
 const MAX_UNDER_WAY: usize = 256;
 
 /// The SDK's futures take kilobytes. Whoever awaits one lives much longer as a rule, and would have room for it all the while:

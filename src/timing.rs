@@ -35,8 +35,8 @@ const VALIDITY_SHARE: f64 = 0.8;
 /// 25 ms late (`lag`). Waiting for a lock, and where the record tells of no heartbeats, they poll it every `P`.
 ///
 /// Mean fail-over after a crash, with `N` candidates and round trip `d`: `L - H/2 + lag + 1.5 d`, polled `L - H/2 + P/N + 1.5 d`;
-/// worst `L + P + 2 d`, after a heartbeat off the schedule `L + H + 2 d`. A release that was announced: about two round trips, and up to a tenth of what the drain took; any other
-/// one is seen at the next look, so within `H` and at most 5 s, polled within `P`.
+/// worst `L + P + 2 d`, after a heartbeat off the schedule `L + H + 2 d`. A release that was announced: about two round trips, and up
+/// to a tenth of what the drain took; any other one is seen at the next look, so within `H` and at most 5 s, polled within `P`.
 ///
 /// # Examples
 ///

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use dynamo_elector::{Embedded, EndReason, Fault, Faults, Lock, LockClient, Timing};
 use futures::StreamExt;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::client;
@@ -161,6 +162,16 @@ async fn a_hundred_hanging_locks_leave_room_for_the_others() {
     }
 }
 
+/// So many that read `key` again and again, until they are aborted, and never get an answer.
+fn readers(locks: &LockClient, key: &'static str, count: usize) -> Vec<JoinHandle<()>> {
+    let reader = |locks: LockClient| async move {
+        loop {
+            assert!(locks.get(key).await.is_err());
+        }
+    };
+    (0..count).map(|_| tokio::spawn(reader(locks.clone()))).collect()
+}
+
 /// R11: more reads hang, again and again, than may be under way: heartbeats have places of their own.
 #[tokio::test(start_paused = true)]
 async fn reads_that_hang_hold_up_no_heartbeat() {
@@ -169,22 +180,13 @@ async fn reads_that_hang_hold_up_no_heartbeat() {
     let locks = client(&engine, &faults, 1).await;
     let lock = locks.acquire("job").await.unwrap();
     faults.set(|call| if call.operation == "GetItem" { Fault::LoseRequest } else { slow(20, 20) });
-    let readers: Vec<_> = (0..300)
-        .map(|_| {
-            let locks = locks.clone();
-            tokio::spawn(async move {
-                loop {
-                    assert!(locks.get("job").await.is_err());
-                }
-            })
-        })
-        .collect();
+    let readers = readers(&locks, "job", 300);
     for _ in 0..120 {
         sleep(100).await;
         assert!(lock.remaining() >= millis(5_450) && !lock.is_at_risk(), "{:?} left", lock.remaining());
     }
     assert!(readers.iter().all(|reader| !reader.is_finished()), "they read on meanwhile");
-    readers.iter().for_each(tokio::task::JoinHandle::abort);
+    readers.iter().for_each(JoinHandle::abort);
 }
 
 /// R11: nor the read by which a holder learns which of its writes was applied (R3): it has a place among the heartbeats.
@@ -213,22 +215,13 @@ async fn reads_that_hang_hold_up_no_read_of_a_holder() {
             }
         }
     });
-    let readers: Vec<_> = (0..800)
-        .map(|_| {
-            let locks = locks.clone();
-            tokio::spawn(async move {
-                loop {
-                    assert!(locks.get("other").await.is_err());
-                }
-            })
-        })
-        .collect();
+    let readers = readers(&locks, "other", 800);
     sleep(30_000).await;
     assert!(lock.is_valid() && !lock.is_at_risk());
     let (Some(refused), Some(read)) = *moments.lock().unwrap() else { panic!("it was to read") };
     println!("read {:?} after the last refusal", read.duration_since(refused));
     assert!(read.duration_since(refused) < millis(400), "{:?}", read.duration_since(refused));
-    readers.iter().for_each(tokio::task::JoinHandle::abort);
+    readers.iter().for_each(JoinHandle::abort);
 }
 
 /// R7: more heartbeats wait than there are places, until their leases are over: they are not sent any more, and those go that can still

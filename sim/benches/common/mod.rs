@@ -9,7 +9,7 @@ use crate::protocol::{
     Sighting, Step, Terms, Version, Writer,
 };
 
-pub(crate) const HEARTBEAT: Duration = Duration::from_millis(2_500);
+const HEARTBEAT: Duration = Duration::from_millis(2_500);
 const LEASE: Duration = Duration::from_secs(10);
 const ROUND_TRIP: Duration = Duration::from_millis(10);
 const START: Moment = Moment::from_nanos(1_000_000_000);
